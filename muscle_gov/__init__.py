@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from muscle_gov.data import BadLine as BadLine
+    from muscle_gov.data import Candidate as Candidate
     from muscle_gov.data import Flip as Flip
     from muscle_gov.data import Measure as Measure
     from muscle_gov.data import Outcome as Outcome
@@ -22,14 +23,17 @@ if TYPE_CHECKING:
     from muscle_gov.errors import InputError as InputError
     from muscle_gov.errors import ModelError as ModelError
     from muscle_gov.errors import OutputError as OutputError
+    from muscle_gov.exchange import FitStanding as FitStanding
     from muscle_gov.exchange import Grade as Grade
     from muscle_gov.exchange import Instance as Instance
     from muscle_gov.exchange import ModelFacts as ModelFacts
     from muscle_gov.exchange import Output as Output
     from muscle_gov.exchange import Request as Request
     from muscle_gov.exchange import SuiteFacts as SuiteFacts
+    from muscle_gov.hookspecs import Fitting as Fitting
     from muscle_gov.hookspecs import Loader as Loader
     from muscle_gov.hookspecs import Metric as Metric
+    from muscle_gov.hookspecs import Mitigation as Mitigation
     from muscle_gov.hookspecs import Model as Model
     from muscle_gov.hookspecs import Pairs as Pairs
     from muscle_gov.hookspecs import Reader as Reader
@@ -43,6 +47,7 @@ __version__ = "0.1.0"
 _HOME = {
     "data": (
         "BadLine",
+        "Candidate",
         "Flip",
         "Measure",
         "Outcome",
@@ -53,10 +58,20 @@ _HOME = {
         "outcome_of",
     ),
     "errors": ("GovError", "InputError", "ModelError", "OutputError"),
-    "exchange": ("Grade", "Instance", "ModelFacts", "Output", "Request", "SuiteFacts"),
+    "exchange": (
+        "FitStanding",
+        "Grade",
+        "Instance",
+        "ModelFacts",
+        "Output",
+        "Request",
+        "SuiteFacts",
+    ),
     "hookspecs": (
+        "Fitting",
         "Loader",
         "Metric",
+        "Mitigation",
         "Model",
         "Pairs",
         "Reader",
@@ -69,6 +84,9 @@ _HOME = {
 
 __all__ = [
     "BadLine",
+    "Candidate",
+    "FitStanding",
+    "Fitting",
     "Flip",
     "GovError",
     "Grade",
@@ -77,6 +95,7 @@ __all__ = [
     "Loader",
     "Measure",
     "Metric",
+    "Mitigation",
     "Model",
     "ModelError",
     "ModelFacts",

@@ -355,6 +355,27 @@ class Verdict:
         return self.status.exit_code
 
 
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One model that was judged against the old one: the update itself, a mended one, or a control."""
+
+    name: str
+    """As shown, unique among the candidates of an update."""
+    role: str
+    """`update` (the candidate as it came), `mitigation`, or `control` (never meant to ship)."""
+    about: str
+    """One line: what it is."""
+    comparison: Comparison
+    verdict: Verdict
+    cost: float = 1.0
+    """Models that are run for one answer: 2 for an ensemble of two."""
+    of: str | None = None
+    """For a control: the mitigation it belongs to, where it belongs to one alone."""
+    noise: Mapping[str, Measure] | None = None
+    """For a control that is a mere re-fit of the update: suite → NFR from the update to it, the flips
+    that training again makes by itself (the noise floor)."""
+
+
 @dataclass(frozen=True)
 class Report:
     """Everything a report format may show: one verdict, one comparison, and the flips."""
@@ -368,3 +389,6 @@ class Report:
     command: str | None = None
     """The command line that made it."""
     store: str | None = None
+    candidates: tuple[Candidate, ...] = ()
+    """Where an update was mended: every model that was judged, the update first, then mitigations and
+    controls. One of them is what this report is about."""

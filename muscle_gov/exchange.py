@@ -77,6 +77,10 @@ class Instance(NamedTuple):
     """What slices are made of."""
     cluster: str | None = None
     """Instances of one cluster are not independent."""
+    input_hash: str | None = None
+    """Hash of the question alone, without the right answer and without examples: by it, training data
+    that overlap what is judged are found even where they have no answers. None: made from the first
+    request."""
     data: Any = None
     """Whatever the suite needs to make the requests and to grade."""
     prompt_hash: str | None = None
@@ -163,3 +167,19 @@ class SuiteFacts:
     """Further choices that change requests or grades, e.g. the prompt's template."""
     notes: tuple[str, ...] = ()
     """What whoever reads the verdict must know of it."""
+
+
+@dataclass
+class FitStanding:
+    """How far a mitigation's training has come; the same object is told again and again."""
+
+    name: str
+    """Of what is being trained."""
+    phase: str = "preparing"
+    """What is being done: `preparing`, `asking the old model`, `training`, `choosing`, `done`."""
+    done: int = 0
+    """Steps, or rows, of this phase that are done; what an earlier call did is counted."""
+    total: int = 0
+    """Of this phase; 0 where it is not known."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What is worth watching, by name: `loss`, `KL to old`, `aligned to old` (a share of the tokens)."""

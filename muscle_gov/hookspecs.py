@@ -13,15 +13,16 @@ should import nothing heavy. The built-in readers, metrics and reports come in b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import pluggy
 
 from muscle_gov.data import Measure, RecordedRun, Report
-from muscle_gov.exchange import Grade, Instance, ModelFacts, Output, Request, SuiteFacts
+from muscle_gov.exchange import FitStanding, Grade, Instance, ModelFacts, Output, Request, SuiteFacts
 from muscle_gov.settings import Source
 
 ENTRY_POINT_GROUP = "muscle_gov"
@@ -165,7 +166,10 @@ class Recording(Protocol):
 class Suite(Protocol):
     """A set of instances of one task, what is asked about them and how answers are graded.
 
-    It may also have `members()`, a mapping of name → Suite: it then stands for many suites.
+    It may also have `members()`, a mapping of name → Suite: it then stands for many suites. And
+    `reference(instance)`, the right answer as the model should write it, following the prompt of the
+    first of `requests(instance)` to the letter (so ` Paris`, with its space), or None where it is not
+    known: what models are trained on.
     """
 
     def facts(self) -> SuiteFacts:
@@ -182,11 +186,43 @@ class Suite(Protocol):
         and none of them is an error. What cannot be judged is `unscored`, with why; never guessed."""
 
 
-class Mitigation(Protocol):
-    """Trains something that flips fewer answers than the candidate does."""
+@dataclass(frozen=True, kw_only=True)
+class Fitting:
+    """What a mitigation is given to train from."""
 
-    def fit(self, old: Loader, new: Loader, suites: tuple[Suite, ...], workdir: Path) -> Loader:
-        """A model to be judged like any other. Never trains on instances that the gate judges."""
+    name: str
+    """What the result is to be called."""
+    old: Loader | None
+    """The model whose right answers are to be kept; None where a task adapter is made and there is no
+    old model."""
+    new: Loader
+    """The candidate to be mended, or the base that a task adapter is made for. Never changed."""
+    training: Mapping[str, Suite]
+    """Name → data to train on. None of their instances is judged by the gate; whoever calls has seen to
+    that."""
+    workdir: Path
+    """A folder of this mitigation with these options on these models and data alone, under whatever
+    name. What an earlier call left in it may be gone on with."""
+    watch: Callable[[FitStanding], None]
+    """Told of progress, often."""
+
+
+@runtime_checkable
+class Mitigation(Protocol):
+    """Trains something that flips fewer answers than the candidate does.
+
+    It may also have `controls(fitting)`, a mapping of name → Mitigation or Loader: what its result must
+    be judged beside to be believed. And `conclude(fitting, candidates)`, called when its result and its
+    controls were judged, to write what was measured beside what was trained.
+    """
+
+    def fit(self, fitting: Fitting) -> Loader:
+        """A model to be judged like any other.
+
+        Called again with the same fitting, it goes on where it stopped, or returns at once what is
+        there. Raises InputError for data and models it cannot work with, ModelError where training
+        fails.
+        """
 
 
 # ------------------------------------------------------------------------------------------- the hooks

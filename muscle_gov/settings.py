@@ -102,6 +102,20 @@ class PredictSettings:
 
 
 @dataclass(frozen=True)
+class MendSettings:
+    """How an update is mended."""
+
+    folder: Path = Path("mended")
+    """Where what is trained is kept; each mitigation with its options on these models and data has a
+    folder of its own in it."""
+    stop: Literal["never", "passed"] = "never"
+    """Try all mitigations, or stop at the first that passes."""
+    controls: bool = True
+    """Whether to judge, beside each mitigation, what it must be compared with to be believed: plain
+    training for as long, another seed, both models at once."""
+
+
+@dataclass(frozen=True)
 class CompareSettings:
     """How pairs are measured."""
 

@@ -12,6 +12,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from muscle_gov.config.mending import (
+    Finetune,
+    Mending,
+    finetunes_of,
+    mend_of,
+    mendings_of,
+    training_of,
+)
 from muscle_gov.config.models import LiveModel, made_here, models_of, suites_of
 from muscle_gov.config.rules import (
     check_coverage,
@@ -44,11 +52,20 @@ from muscle_gov.config.tables import (
 from muscle_gov.errors import ConfigError, did_you_mean
 from muscle_gov.hookspecs import Suite
 from muscle_gov.plugins import ALLOW_VARIABLE, OWN_DISTRIBUTION, Plugins, listed, normal
-from muscle_gov.settings import CompareSettings, Gate, Policy, PredictSettings, Source
+from muscle_gov.settings import (
+    CompareSettings,
+    Gate,
+    MendSettings,
+    Policy,
+    PredictSettings,
+    Source,
+)
 
 __all__ = [
     "TABLES",
+    "Finetune",
     "LiveModel",
+    "Mending",
     "PluginLists",
     "Table",
     "Update",
@@ -85,6 +102,13 @@ class Update:
     compare: CompareSettings
     policy: Policy
     """Its gate is None if the file has no `[gate]`: nothing is then judged."""
+    training: Mapping[str, Suite]
+    """What is trained on, by name."""
+    finetune: Mapping[str, Finetune]
+    """Task adapters to be made, by name."""
+    mitigations: Mapping[str, Mending]
+    """Ways to mend the update, by name, in the order in which they are tried."""
+    mend: MendSettings
     reports: Mapping[str, Path]
     """Name of a report format → the file to write."""
     store: Path | None
@@ -114,6 +138,14 @@ def load_update(path: Path, plugins: Plugins) -> Update:
     check_keys(document.table("compare"), COMPARE, ("compare",), document.problems)
     settings = make(CompareSettings, document.table("compare"), ("compare",), document.problems)
     policy = _policy(document, top, plugins)
+    training = training_of(document, plugins)
+    finetune = finetunes_of(document, plugins, models)
+    mitigations = mendings_of(document, plugins)
+    if mitigations and not (isinstance(old, LiveModel) and isinstance(new, LiveModel)):
+        told = old is not None and new is not None
+        if told:
+            document.problems.add(("mitigations",), "need models to train, but a side is only a log")
+    mend = mend_of(document)
     reports = _reports(document, top, plugins)
     document.problems.tell()
     if old is None or new is None or settings is None or predict is None:
@@ -121,7 +153,22 @@ def load_update(path: Path, plugins: Plugins) -> Update:
     store = None if top.store is None else _store(document, top.store)
     warnings = (*_unknown_plugins(lists, plugins), *warnings_of(policy, plugins))
     return Update(
-        path, old, new, models, suites, predict, settings, policy, reports, store, lists, warnings
+        path=path,
+        old=old,
+        new=new,
+        models=models,
+        suites=suites,
+        predict=predict,
+        compare=settings,
+        policy=policy,
+        training=training,
+        finetune=finetune,
+        mitigations=mitigations,
+        mend=mend,
+        reports=reports,
+        store=store,
+        plugins=lists,
+        warnings=warnings,
     )
 
 

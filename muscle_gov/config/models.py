@@ -37,7 +37,7 @@ class LiveModel:
 
 def models_of(document: Document, plugins: Plugins) -> dict[str, LiveModel | Source]:
     """Every table of `[models]`: a model to run, or a log. What is faulty is told and left out."""
-    tables = _tables(document, "models")
+    tables = tables_of(document, "models")
     made: dict[str, LiveModel | Source] = {}
     failed: set[str] = set()
 
@@ -58,12 +58,12 @@ def models_of(document: Document, plugins: Plugins) -> dict[str, LiveModel | Sou
 def suites_of(document: Document, plugins: Plugins) -> dict[str, Suite]:
     """Every table of `[suites]`. What is faulty is told and left out."""
     found: dict[str, Suite] = {}
-    for key, table in _tables(document, "suites").items():
+    for key, table in tables_of(document, "suites").items():
         path = ("suites", key)
         keys = make(SuiteKeys, table, path, document.problems)
         if keys is None:
             continue
-        suite = _offer(document, plugins, "suites", keys.suite, path, _own(table, SuiteKeys))
+        suite = offer(document, plugins, "suites", keys.suite, path, own_options(table, SuiteKeys))
         if key == "(all)":
             document.problems.add(path, "a suite cannot be called (all), which means all suites")
         if suite is not None:
@@ -89,7 +89,8 @@ def made_here(
     return made, {task.facts().task: task}
 
 
-def _tables(document: Document, kind: str) -> dict[str, Mapping[str, Any]]:
+def tables_of(document: Document, kind: str) -> dict[str, Mapping[str, Any]]:
+    """Every table `[kind.NAME]`, by name."""
     found: dict[str, Mapping[str, Any]] = {}
     for key, table in document.table(kind).items():
         if isinstance(table, dict):
@@ -99,7 +100,8 @@ def _tables(document: Document, kind: str) -> dict[str, Mapping[str, Any]]:
     return found
 
 
-def _own(table: Mapping[str, Any], keys: type) -> dict[str, Any]:
+def own_options(table: Mapping[str, Any], keys: type) -> dict[str, Any]:
+    """What of a table is no key that all such tables have: the plugin's own options."""
     common = {field.name for field in dataclasses.fields(keys)}
     return {name: value for name, value in table.items() if name not in common}
 
@@ -116,7 +118,7 @@ def _model(
     keys = make(ModelKeys, table, path, document.problems)
     if keys is None:
         return None
-    own = _own(table, ModelKeys)
+    own = own_options(table, ModelKeys)
     if wrong := no_such("loaders", keys.loader, plugins):
         document.problems.add((*path, "loader"), wrong)
         return None
@@ -126,7 +128,7 @@ def _model(
             if members is None:
                 return None
             own[field.name] = members
-    loader = _offer(document, plugins, "loaders", keys.loader, path, own)
+    loader = offer(document, plugins, "loaders", keys.loader, path, own)
     if loader is None:
         return None
     if isinstance(loader, Recording):
@@ -164,10 +166,10 @@ def _members(
     return tuple(found)
 
 
-def _offer(
+def offer(
     document: Document, plugins: Plugins, kind: str, name: str, path: KeyPath, options: dict[str, Any]
 ) -> Any:
-    """A loader or suite with its options; None if anything is wrong with them."""
+    """A loader, suite or mitigation with its options; None if anything is wrong with them."""
     if wrong := no_such(kind, name, plugins):
         document.problems.add((*path, kind.removesuffix("s")), wrong)
         return None
@@ -185,7 +187,7 @@ def _offer(
 
 def _found(document: Document, cls: type[Any], option: str, value: Any) -> Any:
     """Options that are paths (by their type) are relative to the file; what is not there is left as it
-    is, since it may be the name of something on a hub."""
+    is, since it may be the name of something on a hub, unless it is to be made by `[finetune]`."""
     types = {field.name: str(field.type) for field in dataclasses.fields(cls)}
     if re.search(r"\bPath\b", types.get(option, "")) is None:
         return value
@@ -194,7 +196,11 @@ def _found(document: Document, cls: type[Any], option: str, value: Any) -> Any:
     if not isinstance(value, str) or not value:
         return value
     path = document.located(value)
-    return value if unreadable(path) else str(path.absolute())
+    made = (table.get("out") for table in document.table("finetune").values() if isinstance(table, dict))
+    is_ours = unreadable(path) is None or any(
+        isinstance(out, str) and document.located(out) == path for out in made
+    )
+    return str(path.absolute()) if is_ours else value
 
 
 def _located(document: Document, path: KeyPath, source: Source) -> Source:

@@ -12,7 +12,10 @@ from typing import Any
 
 from muscle_gov.config.tables import (
     COMPARE,
+    FINETUNE,
     GATE,
+    MEND,
+    MITIGATIONS,
     MODELS,
     NEW,
     OLD,
@@ -21,6 +24,7 @@ from muscle_gov.config.tables import (
     RULES,
     SUITES,
     TOP,
+    TRAINING,
     Table,
 )
 from muscle_gov.plugins import Plugins, field_docs
@@ -39,7 +43,7 @@ def json_schema(plugins: Plugins) -> Schema:
     gate["required"] = []
     top = _table(TOP)
     named: dict[str, Schema] = {}
-    for kind in ("readers", "loaders", "suites"):
+    for kind in ("readers", "loaders", "suites", "mitigations"):
         for name in plugins.names(kind):
             made = _plugin(plugins, kind, name)
             named |= made.pop("$defs", {})  # types of options that have fields of their own
@@ -58,6 +62,10 @@ def json_schema(plugins: Plugins) -> Schema:
             "predict": _table(PREDICT),
             "compare": _table(COMPARE),
             "gate": gate,
+            "training": _runs(TRAINING, "suite", plugins),
+            "finetune": _runs(FINETUNE, "mitigation", plugins, "trainer"),
+            "mitigations": _runs(MITIGATIONS, "mitigation", plugins),
+            "mend": _table(MEND),
             "reports": _reports(plugins),
             "plugins": _table(PLUGINS),
         },
@@ -124,17 +132,19 @@ def _side(table: Table, plugins: Plugins) -> Schema:
     return made
 
 
-def _runs(common: Table, kind: str, plugins: Plugins) -> Schema:
-    """`[models.*]` or `[suites.*]`: common keys, and those of the loader or suite that is named."""
+def _runs(common: Table, kind: str, plugins: Plugins, key: str | None = None) -> Schema:
+    """`[models.*]` and the like: common keys, and those of the loader, suite or mitigation that `key`
+    names; its key is called as its kind is unless `key` says otherwise."""
     made = _object(common.parts[0])
     names = plugins.names(f"{kind}s")
-    made["properties"][kind]["examples"] = list(names)
-    default = made["properties"][kind].get("default")
+    key = key or kind
+    made["properties"][key]["examples"] = list(names)
+    default = made["properties"][key].get("default")
     cases = []
     for name in names:
-        is_asked: Schema = {"properties": {kind: {"const": name}}}
+        is_asked: Schema = {"properties": {key: {"const": name}}}
         if name != default:
-            is_asked["required"] = [kind]
+            is_asked["required"] = [key]
         closed = {"properties": dict.fromkeys(made["properties"], True), "unevaluatedProperties": False}
         cases.append({"if": is_asked, "then": {"$ref": f"#/$defs/{kind}-{name}", **closed}})
     table = {"type": "object", **made}

@@ -23,6 +23,7 @@ from muscle_gov.settings import (
     CompareSettings,
     Gate,
     ImportSettings,
+    MendSettings,
     PredictSettings,
     Rule,
     Source,
@@ -77,6 +78,44 @@ class SuiteKeys:
 
 
 @dataclass(frozen=True)
+class TrainingKeys:
+    """Data that models are trained on, read as a suite reads them. None of them may be judged. The
+    suite's own options stand beside these."""
+
+    suite: str = "table"
+    """Name of a suite: what reads the data."""
+    like: str | None = None
+    """Name of one of `[suites]`, all of whose options hold here too unless they are given anew: so only
+    `path` is left to say."""
+
+
+@dataclass(frozen=True)
+class FinetuneKeys:
+    """A task adapter for a model, trained with `muscle-gov finetune`. The trainer's own options stand
+    beside these."""
+
+    model: str
+    """Name of one of `[models]`: the base, without an adapter."""
+    out: str
+    """The folder of the adapter that is made."""
+    trainer: str = "cross-entropy"
+    """Name of a mitigation that needs no old model."""
+    training: tuple[str, ...] | None = None
+    """Names of `[training]` tables; all of them by default."""
+
+
+@dataclass(frozen=True)
+class MitigationKeys:
+    """A way to mend the update, tried by `muscle-gov run --mend`. The mitigation's own options stand
+    beside these."""
+
+    mitigation: str | None = None
+    """Name of a mitigation; default: that of the table."""
+    training: tuple[str, ...] | None = None
+    """Names of `[training]` tables; all of them by default."""
+
+
+@dataclass(frozen=True)
 class Table:
     """One table of a file: its keys are fields of dataclasses."""
 
@@ -108,17 +147,27 @@ NEW = Table(
 MODELS = Table("[models.NAME]", " ".join(str(ModelKeys.__doc__).split()), (ModelKeys,))
 SUITES = Table("[suites.NAME]", " ".join(str(SuiteKeys.__doc__).split()), (SuiteKeys,))
 PREDICT = Table("[predict]", "How models are run on suites.", (PredictSettings,))
+TRAINING = Table("[training.NAME]", " ".join(str(TrainingKeys.__doc__).split()), (TrainingKeys,))
+FINETUNE = Table("[finetune.NAME]", " ".join(str(FinetuneKeys.__doc__).split()), (FinetuneKeys,))
+MITIGATIONS = Table(
+    "[mitigations.NAME]", " ".join(str(MitigationKeys.__doc__).split()), (MitigationKeys,)
+)
+MEND = Table("[mend]", str(MendSettings.__doc__), (MendSettings,))
 COMPARE = Table("[compare]", "How pairs are measured.", (CompareSettings,))
 GATE = Table("[gate]", "Rules and what they have in common.", (Gate,), ("digest",))
 RULES = Table("[[gate.rules]]", str(Rule.__doc__), (Rule,))
 PLUGINS = Table("[plugins]", str(PluginLists.__doc__), (PluginLists,))
 WAIVER = Table("[[waiver]]", str(Waiver.__doc__), (Waiver,))
 
-TABLES = (TOP, OLD, NEW, MODELS, SUITES, PREDICT, COMPARE, GATE, RULES, PLUGINS, WAIVER)
+TABLES = (
+    *(TOP, OLD, NEW, MODELS, SUITES, PREDICT, COMPARE, GATE, RULES),
+    *(TRAINING, FINETUNE, MITIGATIONS, MEND, PLUGINS, WAIVER),
+)
 """All tables whose keys are fixed, in the order of a file. Beside them stand `[old.options]` and
 `[new.options]`, whose keys are the reader's options, and `[reports]`, whose keys are the names of
-report formats. `[models.NAME]` and `[suites.NAME]` have the keys of the loader or suite besides.
-`[[waiver]]` stands in a file of its own."""
+report formats. `[models.NAME]`, `[suites.NAME]`, `[training.NAME]`, `[finetune.NAME]` and
+`[mitigations.NAME]` have the keys of the loader, suite or mitigation besides. `[[waiver]]` stands in a
+file of its own."""
 
 TABLE_NAMES = (
     "old",
@@ -128,6 +177,10 @@ TABLE_NAMES = (
     "predict",
     "compare",
     "gate",
+    "training",
+    "finetune",
+    "mitigations",
+    "mend",
     "reports",
     "plugins",
 )

@@ -113,6 +113,21 @@ class LmEvalTask:
         asked: Asked = instance.data
         return asked.requests
 
+    def reference(self, instance: Instance) -> str | None:
+        """The right answer as it follows the prompt; None where each choice has a prompt of its own."""
+        asked: Asked = instance.data
+        with quiet():
+            target = self.task.doc_to_target(copy.deepcopy(asked.instances[0].doc))
+        first = asked.requests[0]
+        if isinstance(target, list):
+            target = target[0] if target else None
+        if first.choices is None:
+            return None if target is None else f"{self._reading.delimiter}{target}"
+        if len(first.choices) == 1:
+            return first.choices[0] if len(asked.requests) == 1 else None
+        is_place = isinstance(target, int) and 0 <= target < len(first.choices)
+        return first.choices[target] if is_place else None
+
     def grade(self, instance: Instance, outputs: Sequence[Output]) -> Sequence[Grade]:
         asked: Asked = instance.data
         samples = self._samples(asked, outputs, greedy=False)

@@ -186,6 +186,12 @@ class OlmesTask:
         ]
         return [*asked, Request(BARE, choices)] if self.how == "pmi" else asked
 
+    def reference(self, instance: Instance) -> str | None:
+        """The right choice as it follows the prompt; None where each choice has a prompt of its own."""
+        item: Item = instance.data
+        asked = prompts(self.task, self.formulation, item)
+        return continuations(self.task, self.formulation, item)[item.gold] if len(asked) == 1 else None
+
     def _head(self, item: Item) -> str:
         """What stands before the question."""
         if item.subject not in self._heads:

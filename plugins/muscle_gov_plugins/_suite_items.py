@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import muscle_gov
 from muscle_gov import InputError, Instance, SuiteFacts
-from muscle_gov.logs import as_text
+from muscle_gov.logs import as_text, content_hash
 from muscle_gov.prompts import Template
 from muscle_gov_plugins._graders import described
 from muscle_gov_plugins._suite_rows import Place
@@ -39,7 +39,7 @@ class Loaded:
 
 def load(suite: TableSuite, where: Template | None) -> Loaded:
     """Everything that requests need. Raises InputError for any row that cannot be asked about."""
-    suite.judge.library()  # what grades is looked for before what answers
+    suite.judge.package()  # what grades is looked for before what answers
     every = suite.source.read()
     _check_rows(suite, every)
     kept = every if where is None else [place for place in every if where.value(place.row, place.where)]
@@ -178,8 +178,15 @@ def _instance(suite: TableSuite, known_hash: str, place: Place) -> Instance:
         target=texts[0] if len(texts) == 1 else as_text(list(texts)) if texts else None,
         tags={tag: value for tag, value in tags.items() if value is not None},
         cluster=cluster,
+        input_hash=_input_hash(item.question),
         data=item,
     )
+
+
+def _input_hash(question: str | Messages) -> str:
+    """Of the question as it is asked, however its words are spaced."""
+    texts = [question] if isinstance(question, str) else [one["content"] for one in question]
+    return content_hash("input", [" ".join(text.split()) for text in texts])
 
 
 def _cell(place: Place, column: str) -> Any:

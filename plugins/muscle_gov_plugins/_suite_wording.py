@@ -66,6 +66,8 @@ class Item(NamedTuple):
     solution: Solution
     continuations: tuple[str, ...] | None
     """The choices as they follow the prompt to the letter."""
+    reference: str | None = None
+    """The right answer as it follows the prompt to the letter; None if it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,9 +170,23 @@ class Wording:
         choices = self._choice_texts(place)
         solution = self._solution(place, choices)
         if not choices or self.letters:
-            return Item(opening, question, solution, None)
+            return Item(opening, question, solution, None, self._reference(question, solution, place))
         joined = tuple(self._joined(question, choice) for choice in choices)
-        return Item(opening, question, solution, joined)
+        right = joined[solution.right[0]] if solution.right else None
+        return Item(opening, question, solution, joined, right)
+
+    def _reference(
+        self, question: str | Messages, solution: Solution, place: Place
+    ) -> str | None:
+        """What a model that is trained on a row learns to write."""
+        if self._shot_target is not None:
+            try:
+                return self._joined(question, self._shot_target.render(place.row, place.where))
+            except InputError:  # a column that only the pool of examples has
+                return None
+        if self.letters and solution.right:
+            return self._joined(question, self.letters[solution.right[0]])
+        return self._joined(question, solution.texts[0]) if solution.texts else None
 
     def example(self, place: Place) -> str | Messages:
         """A row as an example: the question with its right answer."""

@@ -117,6 +117,9 @@ class LmEvalSuite:
     def requests(self, instance: Instance) -> Sequence[Request]:
         return self._only.requests(instance)
 
+    def reference(self, instance: Instance) -> str | None:
+        return self._only.reference(instance)
+
     def grade(self, instance: Instance, outputs: Sequence[Output]) -> Sequence[Grade]:
         return self._only.grade(instance, outputs)
 

@@ -120,6 +120,10 @@ class Olmes:
         """Those of the only member."""
         return self._only().requests(instance)
 
+    def reference(self, instance: Instance) -> str | None:
+        """That of the only member."""
+        return self._only().reference(instance)
+
     def grade(self, instance: Instance, outputs: Sequence[Output]) -> Sequence[Grade]:
         """That of the only member."""
         return self._only().grade(instance, outputs)

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from muscle_gov import GovError, Grade, Instance, Output, Request, SuiteFacts, hookimpl
+from muscle_gov import GovError, Grade, Instance, Outcome, Output, Request, SuiteFacts, hookimpl
 from muscle_gov_plugins._graders import Grader
 from muscle_gov_plugins._graders_base import Grader as GraderBase
 from muscle_gov_plugins._graders_choice import Choice
@@ -76,6 +76,9 @@ class TableSuite:
     target_delimiter: str | None = None
     """What stands between the prompt and a choice or an example's answer. Default: a space in plain
     text, unless the prompt ends or the answer begins with white space; nothing in a chat."""
+    labelled: bool = True
+    """Whether the rows have right answers. Without them `target`, `grader` and `tags` are left aside,
+    and nothing can be judged: for training on mere questions."""
     grader: Grader | None = None
     """How answers are judged: a name, or a table with `kind` and options. Default: `choice` with
     choices, else `exact`."""
@@ -153,7 +156,14 @@ class TableSuite:
         bare = self._bare
         return (asked,) if bare is None else (asked, Request(bare, item.continuations))
 
+    def reference(self, instance: Instance) -> str | None:
+        """The right answer as it follows the prompt; the first, where there are several."""
+        reference: str | None = instance.data.reference
+        return reference
+
     def grade(self, instance: Instance, outputs: Sequence[Output]) -> Sequence[Grade]:
+        if not self.labelled:
+            return (Grade(Outcome.UNSCORED, why="the suite has no right answers (labelled = false)"),)
         return (self.judge.grade(outputs, instance.data.solution),)
 
     # ------------------------------------------------------------------------ what the options mean
@@ -170,11 +180,14 @@ class TableSuite:
     @property
     def targets(self) -> tuple[str, ...]:
         """The target's templates."""
-        return (self.target,) if isinstance(self.target, str) else self.target
+        given = (self.target,) if isinstance(self.target, str) else self.target
+        return given if self.labelled else ()
 
     @property
     def tag_columns(self) -> Mapping[str, str]:
         """Tag → column."""
+        if not self.labelled:
+            return {}
         return self.tags if isinstance(self.tags, Mapping) else {name: name for name in self.tags}
 
     @cached_property
@@ -277,6 +290,10 @@ class TableSuite:
         yield from self._wrong_judging()
 
     def _wrong_judging(self) -> Iterator[str]:
+        if not self.labelled:
+            if self.shots and self.shots_from is None:
+                yield "shots: need right answers, which these rows lack; give shots_from"
+            return
         kind = getattr(self.judge, "kind", "")
         if self.judge.scores_choices and not self.choices:
             yield f"choices: are required by the grader {kind}"
