@@ -142,7 +142,10 @@ class Model(Protocol):
 
 @runtime_checkable
 class Loader(Protocol):
-    """Something that can become a model."""
+    """Something that can become a model.
+
+    It may also have `cost`, how many models are run for one answer, where it is more than one.
+    """
 
     def facts(self) -> ModelFacts:
         """All that its answers depend on, told without loading it.
@@ -203,17 +206,23 @@ class Fitting:
     workdir: Path
     """A folder of this mitigation with these options on these models and data alone, under whatever
     name. What an earlier call left in it may be gone on with."""
-    watch: Callable[[FitStanding], None]
+    watch: Callable[[FitStanding], None] = lambda _: None
     """Told of progress, often."""
+    beside: Callable[[Mitigation], Fitting] | None = None
+    """The fitting of another mitigation on the same models and data, for one that goes on from it."""
 
 
 @runtime_checkable
 class Mitigation(Protocol):
     """Trains something that flips fewer answers than the candidate does.
 
-    It may also have `controls(fitting)`, a mapping of name → Mitigation or Loader: what its result must
-    be judged beside to be believed. And `conclude(fitting, candidates)`, called when its result and its
-    controls were judged, to write what was measured beside what was trained.
+    What it trains is left in `fitting.workdir / "adapter"`. It may also have
+
+    * `controls(fitting)`, a mapping of name → Mitigation or Loader: what its result must be judged
+      beside to be believed. A control with `is_refit = True` is the candidate trained once more: the
+      flips between the two are noise.
+    * `conclude(fitting, candidates)`, called when its result and its controls were judged, to write what
+      was measured beside what was trained.
     """
 
     def fit(self, fitting: Fitting) -> Loader:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from muscle_gov import Flip, Measure, Report
+from muscle_gov import Flip, Measure, Report, stats
 from muscle_gov.data import (
     AppliedWaiver,
+    Candidate,
     Comparison,
     Finding,
     ModelInfo,
@@ -178,6 +179,97 @@ def report(**changes: Any) -> Report:
     return replace(made, **changes)
 
 
+def share(count: float, n: int) -> Measure:
+    """A share with its exact interval."""
+    return Measure(count / n, *stats.clopper_pearson(count, n, 0.95), n, "Clopper-Pearson")
+
+
+def counted(suite: str, n: int, right: int, broke: int, gained: int) -> SuiteFigures:
+    """Figures of a right-or-wrong suite from counts: right before, broken, mended."""
+    now = right - broke + gained
+    wrong = n - now
+    delta = Measure((gained - broke) / n, *stats.tango(gained, broke, n, 0.95), n, "Tango score")
+    measures = {
+        "accuracy_old": share(right, n),
+        "accuracy_new": share(now, n),
+        "accuracy_delta": delta,
+        "nfr": share(broke, n),
+        "pfr": share(gained, n),
+        "nfr_mc": share(broke + n // 100, n),
+        "nfi": share(broke, wrong) if wrong else measure(None),
+        "relative_nfr": measure(broke / n / (right / n * wrong / n) if wrong else None, n, 0.1),
+    }
+    kept = {"right>wrong": broke, "wrong>right": gained, "right>right": right - broke}
+    outcomes = {**kept, "wrong>wrong": n - right - gained}
+    sizes = {"n_pairs": n, "n_union": n, "n_old": n, "n_new": n}
+    return replace(figures(suite), measures=measures, outcomes=outcomes, **sizes)
+
+
+def graded(suite: str, n: int, worse: int, score: float) -> SuiteFigures:
+    """Figures of a suite scored on a scale."""
+    made = figures(suite, kind="graded", n_pairs=n, n_union=n)
+    level = Measure(score, score - 0.6, score + 0.6, n, "t")
+    return replace(
+        made, measures={**made.measures, "regression_rate": share(worse, n), "score_new": level}
+    )
+
+
+MODELS: tuple[tuple[str, str, str, int, int], ...] = (
+    # name, role, about, broken and gained answers of 2,000
+    ("update", "update", "the candidate as it came", 98, 132),
+    ("muscle", "mitigation", "compatibility adapter: KL to the old or the new model (MUSCLE)", 61, 118),
+    ("ensemble-distil", "mitigation", "distilled from old and new together", 47, 127),
+    ("continued", "control", "cross-entropy on the same data, without the old model", 92, 129),
+    ("re-fit", "control", "the update's own training with another seed", 101, 136),
+    ("both together", "control", "probabilities of old and new averaged", 43, 138),
+)
+
+
+def candidate(number: int, suites: int = 1) -> Candidate:
+    """One of `MODELS`, judged; with three suites the third is scored on a scale."""
+    name, role, about, broke, gained = MODELS[number]
+    shown = [counted("maths", 2000, 1590, broke, gained)]
+    if suites == 3:
+        shown = [
+            counted("maths", 1200, 954, broke * 6 // 10, gained * 6 // 10),
+            counted("reading", 800, 636, broke - broke * 6 // 10, gained - gained * 6 // 10),
+            graded("summaries", 500, 40 + broke, 31 - broke / 100),
+        ]
+    total = counted("(all)", 2000, 1590, broke, gained) if suites == 3 else None
+    level = Status.PASS if broke < 60 else Status.INCONCLUSIVE if broke < 90 else Status.FAIL
+    noise = {f.suite: share(f.n_pairs * 34 // 1000, f.n_pairs) for f in shown if f.kind == "binary"}
+    if total is not None:
+        noise["(all)"] = share(68, 2000)
+    # the update has the id of `comparison()`, so it is what the report is about
+    told = comparison(suites=tuple(shown), total=total, id=f"20260101-abc12{3 + number}")
+    return Candidate(
+        name=name,
+        role=role,
+        about=about,
+        comparison=told,
+        verdict=verdict(level, rules=limits_on(*(f.suite for f in (*shown, total) if f))),
+        cost=2.0 if name == "both together" else 1.0,
+        noise=noise if name == "re-fit" else None,
+    )
+
+
+def limits_on(*suites: str) -> tuple[RuleResult, ...]:
+    """NFR at most 4 %, accuracy at most a point lower, the regression rate at most 25 %."""
+    rules = (
+        Rule(metric="nfr", max=0.04),
+        Rule(metric="accuracy_delta", min=-0.01),
+        Rule(metric="regression_rate", max=0.25),
+    )
+    return tuple(rule_result(rule=rule, suite=suite) for suite in suites for rule in rules)
+
+
+def mended_report(suites: int = 1, about: int = 0) -> Report:
+    """An update, two mitigations and three controls; `about` is the number of the one reported."""
+    candidates = tuple(candidate(number, suites) for number in range(len(MODELS)))
+    subject = candidates[about]
+    return report(comparison=subject.comparison, verdict=subject.verdict, candidates=candidates)
+
+
 def hostile_report(text: str) -> Report:
     """`text` in every place that a log, a policy or a command line can reach."""
     bad = figures(text, slice=f"{text}={text}", p_adjusted=0.001, metric=text)
@@ -224,4 +316,11 @@ def hostile_report(text: str) -> Report:
         tags={text: text},
     )
     flips = (made, replace(made, key="waived", waived=text))
-    return Report(told, compared, flips, {"negative": 2}, command=text, store=text)
+    measured = {text: measure(0.05)}
+    judged = {"comparison": compared, "verdict": told, "about": text, "of": text}
+    candidates = (
+        Candidate(name=text, role="update", **judged),
+        Candidate(name=f"{text}2", role="mitigation", **judged),
+        Candidate(name=f"{text}3", role="control", noise=measured, **judged),
+    )
+    return Report(told, compared, flips, {"negative": 2}, text, text, candidates)

@@ -277,3 +277,21 @@ def test_types_within_options_stand_in_the_schema() -> None:
     text = str(schema)
     for reference in set(re.findall(r"'\$ref': '#/\$defs/([^']+)'", text)):
         assert reference in schema["$defs"], reference
+
+
+def test_a_path_in_a_graders_table_is_relative_to_the_file_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "config"
+    folder.mkdir()
+    (folder / "s.json").write_text("{}")
+    (folder / "q.jsonl").write_text('{"q": "a"}\n')
+    (folder / "update.toml").write_text(
+        '[suites.s]\npath = "q.jsonl"\nprompt = "{{ q }}"\n'
+        'grader = { kind = "json", schema_file = "s.json" }\n'
+        '[old]\npath = "q.jsonl"\n[new]\npath = "q.jsonl"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    update = config.load_update(folder / "update.toml", load(allow=()))
+    grader: Any = update.suites["s"].grader  # type: ignore[attr-defined]
+    assert Path(grader.schema_file) == folder / "s.json"

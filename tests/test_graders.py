@@ -66,7 +66,7 @@ def test_a_grader_is_given_with_options() -> None:
         pattern="(x)", which="last"
     )
     assert made(Exact(ignore_case=True)) == Exact(ignore_case=True)
-    assert made({"kind": "json", "schema": {"type": "object"}}).library().startswith("jsonschema ")
+    assert made({"kind": "json", "schema": {"type": "object"}}).package().startswith("jsonschema ")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,7 @@ def test_a_grader_is_given_with_options() -> None:
     [
         ("exat", "grader: must be, or have as its kind, one of exact, contains, "),
         ({"pattern": "x"}, "grader: must be, or have as its kind, one of"),
+        ({"kind": ["exact"]}, "grader: must be, or have as its kind, one of exact, contains, "),
         (3, "not 3"),
         ("regex", "grader.regex.pattern: is required"),
         ({"kind": "exact", "case": True}, "exact has no option 'case'; it has strip, ignore_case"),
@@ -118,9 +119,9 @@ def test_a_library_that_is_not_there_is_told_with_the_extra(monkeypatch: pytest.
 
     monkeypatch.setattr(metadata, "version", nothing)
     for grader in (Rouge(), Bleu(), Chrf(), Json(schema={})):
-        with pytest.raises(ModelError, match=r"not installed: pip install 'muscle-gov\[scores\]'"):
-            grader.library()
-    assert Exact().library() is Json().library() is None
+        with pytest.raises(ModelError, match=r"not installed; pip install 'muscle-gov\[scores\]'"):
+            grader.package()
+    assert Exact().package() is Json().package() is None
 
 
 # ------------------------------------------------------------------------------------- never guessed
@@ -385,13 +386,13 @@ def test_json_that_does_not_fit_the_schema_is_wrong() -> None:
 
 def test_a_schema_that_is_none_is_told_before_any_model_runs(tmp_path: Any) -> None:
     with pytest.raises(InputError, match=r"option schema: is no JSON Schema \('objekt' is not valid"):
-        Json(schema={"type": "objekt"}).library()
+        Json(schema={"type": "objekt"}).package()
     file = tmp_path / "schema.json"
     file.write_text('{"type": "array"}')
     assert is_right(Json(schema_file=file), "[]")
     assert 'schema={"type": "array"}' in described(Json(schema_file=file))
     with pytest.raises(InputError, match="cannot be read"):
-        Json(schema_file=tmp_path / "none.json").library()
+        Json(schema_file=tmp_path / "none.json").package()
 
 
 @pytest.mark.parametrize(

@@ -319,6 +319,38 @@ def test_a_model_of_the_hubs_local_cache_is_known_by_its_commit(made: Path, tmp_
     )
     found, other, revision, heavy = done.stdout.split("\n")[:4]
     assert found == f"tiny {commit} commit {commit} {tokenizer_digest(made)}"
-    assert "maker/other" in other
+    assert other.startswith("maker/other: there is no such directory, and it could not be had from the")
+    assert other.endswith("…); give a directory, or fetch the model first (option path)")
+    assert len(other) < 280
     assert "maker/tiny" in revision
     assert heavy == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            "Got: ConnectError: [Errno -2] No such name\nAn error.",
+            "Got: ConnectError: [Errno -2] No such name",
+        ),
+        ("The cache is full. Please delete something. Or buy a disk.", "The cache is full"),
+        ("\n\n  403: version 1.5 is refused.\nDetails: ...", "403: version 1.5 is refused"),
+        ("word " * 60, "word " * 23 + "word…"),
+        ("", "OSError"),
+    ],
+)
+def test_of_what_the_hubs_library_says_the_first_sentence_is_shown(
+    said: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(said)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(InputError) as refusal:
+        resolve("models/tpyo")
+    assert str(refusal.value) == (
+        f"models/tpyo: there is no such directory, and it could not be had from the hub ({shown}); give "
+        "a directory, or fetch the model first (option path)"
+    )

@@ -13,6 +13,9 @@ import pytest
 from cli_runner import environment, install, muscle_gov, muscle_gov_apart, program
 from tiny_models import make_model
 
+from muscle_gov.cli._predicting import summary
+from muscle_gov.ingest import ImportedRun
+from muscle_gov.predict import PredictedRun
 from muscle_gov.store import open_store
 
 pytest.importorskip("torch")
@@ -250,11 +253,28 @@ def test_requests_that_fail_are_errors_and_exit_3(folder):
         file.write(json.dumps(row) + "\n")
     ran = muscle_gov("predict", "-c", "update.toml", "--model", "old", cwd=folder)
     assert ran.code == 3
-    assert ran.out.count("1 requests have no answer") == 2
+    assert ran.out.count("; 1 request has no answer: ") == 2
     with open_store(folder / "s.duckdb") as store:
         states = dict(store.rows("SELECT outcome, count(*) FROM predictions GROUP BY ALL"))
     assert states["error"] == 2
     assert sum(states.values()) == 34
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (1, "1 prediction (1 answer asked for, 1 was there); 1 request has no answer: too long"),
+        (
+            1200,
+            "1,200 predictions (1,200 answers asked for, 1,200 were there); "
+            "1,200 requests have no answer: too long",
+        ),
+        (0, "0 predictions (0 answers asked for, 0 were there)"),
+    ],
+)
+def test_what_is_counted_is_named_in_singular_or_plural(number, told):
+    run = ImportedRun(1, 1, "v1", "pick", number, number, 0, (), False)
+    assert summary([PredictedRun(run, number, number, number, "too long")]) == [f"pick  v1  {told}"]
 
 
 def test_a_dead_endpoint_gives_errors_and_never_wrong_answers(folder):

@@ -304,3 +304,41 @@ def test_the_options_of_its_loader_are_checked(installed: Path, tmp_path: Path) 
     ran = run(installed, "run", "update.toml", cwd=tmp_path)
     assert ran.code == 2
     assert "line 4: models.old.comand: there is no such option; did you mean 'command'?" in ran.err
+
+
+MENDING = (
+    PROGRAMS
+    + """
+[training.sums]
+suite = "sums"
+count = 30
+digits = 3
+seed = 9
+
+[mitigations.leave-to-old]
+"""
+)
+
+
+def test_its_mitigation_mends_the_update_and_is_judged_beside_its_control(
+    installed: Path, tmp_path: Path
+) -> None:
+    text = MENDING.replace('suite = "sums"', 'suite = "sums"\ndigits = 3\nseed = 1', 1)
+    (tmp_path / "update.toml").write_text(text.replace("count = 12\n", "count = 40\n"))
+    ran = run(installed, "run", "update.toml", "--mend", "--json", "-", cwd=tmp_path)
+    assert ran.code in (0, 1), ran.err
+    update, mended, control = ran.json["candidates"]
+    assert (update["role"], mended["role"], control["role"]) == ("update", "mitigation", "control")
+    nfr = [one["suites"][0]["measures"]["nfr"]["value"] for one in (update, mended, control)]
+    assert nfr[0] > nfr[1] >= nfr[2] == 0
+    assert list((tmp_path / "mended").glob("leave-to-old-*/adapter"))
+
+
+def test_its_training_data_may_not_be_judged(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "update.toml").write_text(
+        PROGRAMS + '[training.sums]\nsuite = "sums"\n[mitigations.leave-to-old]\n'
+    )
+    ran = run(installed, "run", "update.toml", "--mend", cwd=tmp_path)
+    assert ran.code == 2
+    assert "training.sums: 12 of its 100 instances are judged too (0 is 0 of suites.sums)" in ran.err
+    assert not (tmp_path / "mended").exists()

@@ -23,8 +23,11 @@ from muscle_gov.errors import GovError
 
 COMMANDS = {
     "compare": "compare:compare",
+    "demo": "demo:demo",
     "run": "running:run",
     "predict": "running:predict",
+    "finetune": "mending:finetune",
+    "mitigate": "mending:mitigate",
     "import": "importing:import_logs",
     "gate": "judging:gate",
     "report": "judging:report",

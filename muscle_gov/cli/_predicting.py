@@ -19,6 +19,8 @@ EVERY = 30.0
 """Seconds between two lines where nobody looks at a terminal."""
 
 
+Update = Callable[[str, int, int], None]
+"""(words, how much there is to do or 0, how much is done)."""
 Watching = tuple[Callable[["Standing"], None] | None, Callable[[int], None] | None]
 
 
@@ -28,10 +30,25 @@ def watching(quiet: bool) -> Iterator[Watching]:
     if quiet:
         yield None, None
     elif sys.stderr.isatty():
-        with _bar() as both:
-            yield both
+        with bar() as update:
+            yield shown_by(update)
     else:
-        yield _Lines(), None
+        yield lines(), None
+
+
+def shown_by(update: Update) -> Watching:
+    """What `watching` gives, shown by a bar."""
+    clock = _Clock()
+
+    def show(standing: Standing) -> None:
+        update(words(standing, clock), standing.total, standing.found + standing.done)
+
+    return show, lambda rows: update(f"reading: {rows:,} rows", 0, 0)
+
+
+def lines() -> Callable[[Standing], None]:
+    """What is told where nobody looks at a terminal."""
+    return _Lines()
 
 
 class _Clock:
@@ -63,15 +80,16 @@ def words(standing: Standing, clock: _Clock) -> str:
         return f"{what}: {doing[standing.phase]}"
     line = f"{what}: {standing.found + standing.done:,} of {standing.total:,} answers"
     if standing.found:
-        line += f" ({standing.found:,} were there)"
+        line += f" ({_there(standing.found)})"
     if rate:
         line += f", {rate:,.1f}/s, {tokens:,.0f} tokens/s"
     if left:
-        line += f", {_time(left)} to go"
-    return line + (f", {standing.errors:,} errors" if standing.errors else "")
+        line += f", {duration(left)} to go"
+    return line + (f", {_counted(standing.errors, 'error')}" if standing.errors else "")
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`2 min 05 s`."""
     whole = round(seconds)
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
@@ -94,7 +112,10 @@ class _Lines:
         is_news = standing.phase != before and standing.phase == "loading"
         is_due = standing.phase == "answering" and before == "answering" and now - self.at > EVERY
         if before != "answering" and standing.phase == "grading" and standing.total:
-            _show.say(f"{standing.model} on {standing.suite}: all {standing.total:,} answers were there")
+            there = (
+                "the one answer was" if standing.total == 1 else f"all {standing.total:,} answers were"
+            )
+            _show.say(f"{standing.model} on {standing.suite}: {there} there")
         if standing.phase != before:
             self.at = now
         if is_news or is_over or is_due:
@@ -104,25 +125,21 @@ class _Lines:
 
 
 @contextmanager
-def _bar() -> Iterator[Watching]:
+def bar() -> Iterator[Update]:
+    """A line with a bar at the terminal, as long as the context lasts."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
     columns = (SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"))
-    clock = _Clock()
-    with Progress(*columns, console=_show.console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
+    with Progress(*columns, console=_show.console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
 
-        def show(standing: Standing) -> None:
-            total: Any = standing.total or None
-            done = standing.found + standing.done
+        def update(text: str, total: int, completed: int) -> None:
+            whole: Any = total or None
             # the words hold names from a config, in which rich would see markup
-            text = visible(words(standing, clock)).replace("[", "\\[")
-            bar.update(task, description=text, total=total, completed=done)
+            told = visible(text).replace("[", "\\[")
+            progress.update(task, description=told, total=whole, completed=completed)
 
-        def count(rows: int) -> None:
-            bar.update(task, description=f"reading: {rows:,} rows", total=None)
-
-        yield show, count
+        yield update
 
 
 def summary(runs: Sequence[PredictedRun]) -> list[str]:
@@ -130,9 +147,19 @@ def summary(runs: Sequence[PredictedRun]) -> list[str]:
     lines = []
     for one in runs:
         run = one.run
-        line = f"{run.suite}  {run.model}  {run.n_rows:,} predictions"
-        line += f" ({one.asked:,} answers asked for, {one.found:,} were there)"
+        line = f"{run.suite}  {run.model}  {_counted(run.n_rows, 'prediction')}"
+        line += f" ({_counted(one.asked, 'answer')} asked for, {_there(one.found)})"
         if one.errors:
-            line += f"; {one.errors:,} requests have no answer: {one.first_error}"
+            have = "has" if one.errors == 1 else "have"
+            line += f"; {_counted(one.errors, 'request')} {have} no answer: {one.first_error}"
         lines.append(visible(line))
     return lines
+
+
+def _counted(number: int, noun: str) -> str:
+    """`1 answer`, `2 answers`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _there(number: int) -> str:
+    return "1 was there" if number == 1 else f"{number:,} were there"

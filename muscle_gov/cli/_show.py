@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from muscle_gov.cli._options import STORE
 from muscle_gov.diff import word_diff
 from muscle_gov.errors import OutputError
 from muscle_gov.text import one_line, visible
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from muscle_gov.plugins import Plugins
     from muscle_gov.settings import Policy
 
-DEFAULT_STORE = "muscle-gov.duckdb"
 SIGNS = {
     "PASS": "✓",
     "FAIL": "✗",
@@ -230,7 +230,7 @@ def _show_findings(out: Console, report: Report) -> None:
 def _show_worst(out: Console, report: Report, worst: int) -> None:
     counts = ", ".join(f"{n:,} {kind.replace('_', ' ')}" for kind, n in report.flip_counts.items())
     total = sum(report.flip_counts.values())
-    where = f" --store {report.store}" if report.store not in (None, DEFAULT_STORE) else ""
+    where = f" --store {report.store}" if report.store not in (None, STORE) else ""
     more = f" (the worst {worst}; `muscle-gov flips{where}` lists all)" if total > worst > 0 else ""
     out.print(_text(f"flips: {counts or 'none'}{more}"))
     for flip, _ in zip(report.flips, range(worst), strict=False):

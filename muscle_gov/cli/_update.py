@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from muscle_gov.cli import _options, _show
+from muscle_gov.cli import _candidates, _options, _show
 
 if TYPE_CHECKING:
     from muscle_gov.config import Update
@@ -65,6 +65,8 @@ def tell(
     quiet = given["quiet"]
     if "-" not in outputs.values():
         _show.show_report(judged.report, given["worst"], quiet)
+        if judged.report.candidates:
+            _candidates.show(judged.report.candidates, judged.comparison)
     _show.write_reports(formats, judged.report, outputs, quiet)
     if store != ":memory:":
         _show.say(f"kept as {judged.comparison.id} in {store}", quiet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -66,6 +67,7 @@ def report(comparison: str | None, **given: Any) -> int:
       muscle-gov report --html report.html
       muscle-gov report 20261120-3f9a1c --md summary.md --csv flips.csv
     """
+    from muscle_gov.mend import list_candidates
     from muscle_gov.pipeline import judge_again, policy_of_verdict
     from muscle_gov.plugins import load
     from muscle_gov.store import open_store, records
@@ -79,6 +81,7 @@ def report(comparison: str | None, **given: Any) -> int:
         _options.check_outputs(outputs, [given["store"]])
         formats = _options.formats_of(plugins, given, outputs)
         policy, allow = policy_of_verdict(store, saved.id)
+        found = list_candidates(store, plugins, saved.id, policy, allow)
         judged = judge_again(store, plugins, saved, policy, keep=False, allow=allow)
-        _show.write_reports(formats, judged.report, outputs, given["quiet"])
+        _show.write_reports(formats, replace(judged.report, candidates=found), outputs, given["quiet"])
     return 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from muscle_gov.cli import Command, _options, _predicting, _show, _update
+from muscle_gov.cli import Command, _fitting, _options, _predicting, _show, _update
 from muscle_gov.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ predict_options = _options.chain(
 
 @click.command(cls=Command, short_help="Run what an update.toml describes: predict, compare, judge.")
 @click.argument("config", type=click.Path(path_type=Path), default=Path("update.toml"))
+@click.option(
+    "--mend",
+    is_flag=True,
+    help="Then train the mitigations of the file and judge them, and their controls, likewise.",
+)
 @_options.compare_options
 @predict_options
 @_options.gate_options
@@ -47,14 +52,18 @@ def run(config: Path, **given: Any) -> int:
 
     Models stand in [models.old] and [models.new], what they are run on in [suites.NAME]; a side may be
     a log instead. Answers are kept as they come: a run that was stopped goes on where it was, and a
-    second one asks nothing twice.
+    second one asks nothing twice. With --mend the verdict is on the update if it passes or nothing
+    does, else on the first of the mitigations that passes; all of them are listed.
 
     \b
     Examples:
       muscle-gov run
+      muscle-gov run --mend
       muscle-gov run update.toml --repeats 3 --max nfr=2% --html report.html
       muscle-gov run update.toml --suite gsm8k --limit 20      (a try)
     """
+    from muscle_gov.cli.mending import check_adapters
+    from muscle_gov.mend import run_mend
     from muscle_gov.pipeline import Predicting, run_update
     from muscle_gov.store import open_store
 
@@ -64,12 +73,17 @@ def run(config: Path, **given: Any) -> int:
     _show.warn_of_broken(plugins, quiet)
     for warning in update.warnings:
         _show.say(f"{config}: {warning}", quiet)
+    check_adapters(update, config)
     settings = _settings(given, update.predict)
     suites = _suites(update.suites, update.compare.suites)
+    command = _update.command_line()
     with open_store(store_path) as store:
-        with _predicting.watching(quiet) as (watch, counter):
+        with _fitting.watching_both(quiet) as ((watch, counter), watch_fit):
             predicting = Predicting(suites, settings, watch)
-            judged = run_update(store, plugins, update, predicting, _update.command_line(), counter)
+            if given["mend"]:
+                judged = run_mend(store, plugins, update, predicting, command, watch_fit)
+            else:
+                judged = run_update(store, plugins, update, predicting, command, counter)
         return _update.tell(judged, formats, outputs, given, store_path)
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from muscle_gov.config.lines import KeyPath
 from muscle_gov.config.sources import no_such, unreadable
@@ -188,6 +188,9 @@ def offer(
 def _found(document: Document, cls: type[Any], option: str, value: Any) -> Any:
     """Options that are paths (by their type) are relative to the file; what is not there is left as it
     is, since it may be the name of something on a hub, unless it is to be made by `[finetune]`."""
+    if isinstance(value, dict):
+        inner = _table_of(cls, option, value)
+        return value if inner is None else {k: _found(document, inner, k, v) for k, v in value.items()}
     types = {field.name: str(field.type) for field in dataclasses.fields(cls)}
     if re.search(r"\bPath\b", types.get(option, "")) is None:
         return value
@@ -201,6 +204,19 @@ def _found(document: Document, cls: type[Any], option: str, value: Any) -> Any:
         isinstance(out, str) and document.located(out) == path for out in made
     )
     return str(path.absolute()) if is_ours else value
+
+
+def _table_of(cls: type[Any], option: str, table: Mapping[str, Any]) -> type[Any] | None:
+    """The dataclass that an option's table is made into (a grader); of several the one of its `kind`."""
+    try:
+        declared: list[Any] = [get_type_hints(cls).get(option)]
+    except (NameError, TypeError):
+        return None  # told where the options are checked
+    for one in declared:
+        declared += get_args(one)
+    offered = [one for one in declared if isinstance(one, type) and dataclasses.is_dataclass(one)]
+    kind = table.get("kind")
+    return next((o for o in offered if len(offered) == 1 or getattr(o, "kind", None) == kind), None)
 
 
 def _located(document: Document, path: KeyPath, source: Source) -> Source:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from muscle_gov.data import Comparison, Measure, Report, Status, SuiteFigures
 from muscle_gov.report import words
+from muscle_gov.text import one_line
+
+_BESIDE = 4
+_NAME = 60
 
 
 def main_figures(comparison: Comparison) -> SuiteFigures | None:
@@ -29,11 +33,22 @@ def _low(measure: Measure | None) -> float:
 def headline(report: Report) -> tuple[str, tuple[str, ...]]:
     """(the sentence, further ones)."""
     sentence, more = _figures_in_words(report)
+    more = (*more, *_beside(report))
     if report.verdict.status is Status.INCOMPARABLE:
         # numbers that may be the harness's doing do not lead
         told = f"Taken at face value: {sentence[:1].lower()}{sentence[1:]}"
         return "These runs may not be compared as they are.", (told, *more)
     return sentence, more
+
+
+def _beside(report: Report) -> tuple[str, ...]:
+    """How the other models that could ship in its place were judged, if there are any."""
+    told = [
+        f"{one_line(one.name, _NAME)} {one.verdict.status.value}"
+        for one in report.candidates
+        if one.role != "control" and one.comparison.id != report.comparison.id
+    ]
+    return (f"Judged by the same rules: {words.listed(told, _BESIDE)}.",) if told else ()
 
 
 def _figures_in_words(report: Report) -> tuple[str, tuple[str, ...]]:

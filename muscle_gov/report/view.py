@@ -1,8 +1,8 @@
 """What the page shows, as frozen values: every sentence, number and order is settled here.
 
 The template only places them. The order is that of the questions of whoever signs: may it ship and
-why, what was compared, how do the suites stand, where is it worst, which answers, by what method, on
-what evidence.
+why, what was compared, how do the suites stand, can it be mended, where is it worst, which answers, by
+what method, on what evidence.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from muscle_gov.data import Comparison, Report
 from muscle_gov.report import figures, words
+from muscle_gov.report.candidates_view import CandidatesView, view_candidates
 from muscle_gov.report.flips import Budget, FlipsView, view_flips
 from muscle_gov.report.verdict import VerdictView, view_verdict
 
@@ -51,6 +52,8 @@ class Page:
     not_recorded: tuple[str, ...]
     tables: tuple[tuple[figures.Table, figures.Table | None], ...]
     matrices: tuple[figures.Matrix, ...]
+    candidates: CandidatesView | None
+    """None where the update was not mended."""
     slices: tuple[tuple[figures.Table, figures.Table | None], ...]
     """(worst, the next), for each kind of suite."""
     slices_total: str
@@ -87,6 +90,7 @@ def page_of(report: Report, budget: Budget) -> Page:
         not_recorded=not_recorded,
         tables=figures.suite_tables(comparison, limits),
         matrices=tuple(matrices),
+        candidates=view_candidates(report),
         slices=slices,
         slices_total=slices_total,
         slices_left_out=left_out,

@@ -54,7 +54,7 @@ def tensors(adapter: Path) -> list[str]:
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
-        raise ModelError("adapters need safetensors; install muscle-gov[hf]") from error
+        raise ModelError("adapters need safetensors; pip install 'muscle-gov[hf]'") from error
     names: list[str] = []
     for path in adapter_files(adapter):
         try:

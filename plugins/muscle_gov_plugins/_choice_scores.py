@@ -40,27 +40,10 @@ def scores(
     cannot be scored: NaN, a probability above 1, minus infinity everywhere or on either side of `pmi`,
     a choice without length, or numbers missing.
     """
-    count = len(choices)
-    if not count:
+    if not choices:
         raise ValueError("there are no choices")
-    _of_all("log-probabilities", logprobs, count)
-    if how == "none":
-        found = list(logprobs)
-    elif how == "char":
-        found = _per(logprobs, [len(choice) for choice in choices], "characters")
-    elif how == "token":
-        if tokens is None:
-            raise ValueError("the model does not tell how many tokens each choice has")
-        if len(tokens) != count:
-            raise ValueError(f"{len(tokens)} token counts for {count} choices")
-        found = _per(logprobs, tokens, "tokens")
-    elif how == "pmi":
-        if bare is None:
-            raise ValueError("the choices' log-probabilities without the question are missing")
-        _of_all("log-probabilities without the question", bare, count)
-        found = [_less(*pair, place) for place, pair in enumerate(zip(logprobs, bare, strict=True), 1)]
-    else:
-        raise ValueError(f"there is no normalisation {how!r}; known are: none, char, token, pmi")
+    _of_all("log-probabilities", logprobs, len(choices))
+    found = _normalised(logprobs, choices, how, tokens, bare)
     if all(score == -math.inf for score in found):
         raise ValueError("every choice has probability 0")
     return found
@@ -76,6 +59,31 @@ def best(found: Sequence[float]) -> int:
     if any(math.isnan(score) for score in found):
         raise ValueError("a score is not a number")
     return max(range(len(found)), key=found.__getitem__)
+
+
+def _normalised(
+    logprobs: Sequence[float],
+    choices: Sequence[str],
+    how: Normalisation,
+    tokens: Sequence[int] | None,
+    bare: Sequence[float] | None,
+) -> list[float]:
+    if how == "none":
+        return list(logprobs)
+    if how == "char":
+        return _per(logprobs, [len(choice) for choice in choices], "characters")
+    if how == "token":
+        if tokens is None:
+            raise ValueError("the model does not tell how many tokens each choice has")
+        if len(tokens) != len(choices):
+            raise ValueError(f"{len(tokens)} token counts for {len(choices)} choices")
+        return _per(logprobs, tokens, "tokens")
+    if how == "pmi":
+        if bare is None:
+            raise ValueError("the choices' log-probabilities without the question are missing")
+        _of_all("log-probabilities without the question", bare, len(choices))
+        return [_less(*pair, place) for place, pair in enumerate(zip(logprobs, bare, strict=True), 1)]
+    raise ValueError(f"there is no normalisation {how!r}; known are: none, char, token, pmi")
 
 
 def _of_all(what: str, numbers: Sequence[float], count: int) -> None:

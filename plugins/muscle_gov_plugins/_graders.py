@@ -45,7 +45,7 @@ def _named(value: Any) -> Any:
     if isinstance(value, GraderBase):
         return value
     kind = value if isinstance(value, str) else value.get("kind") if isinstance(value, dict) else None
-    if kind not in BY_KIND:
+    if not isinstance(kind, str) or kind not in BY_KIND:
         raise ValueError(f"must be, or have as its kind, one of {', '.join(BY_KIND)}; not {value!r}")
     options = {} if isinstance(value, str) else value
     cls = BY_KIND[kind]
@@ -69,5 +69,5 @@ def described(grader: GraderBase) -> str:
         options.pop("schema_file")
         options["schema"] = grader.whole_schema
     told = ", ".join(f"{name}={json.dumps(value)}" for name, value in options.items())
-    library = grader.library()
-    return f"{kind}({told})" + (f" by {library}" if library else "")
+    package = grader.package()
+    return f"{kind}({told})" + (f" by {package}" if package else "")

@@ -53,8 +53,8 @@ class Grader:
         """Names of the further scores."""
         return self.others
 
-    def library(self) -> str | None:
-        """The library that does the work, with its version. Raises ModelError if it is not there."""
+    def package(self) -> str | None:
+        """The package that does the work, with its version. Raises ModelError if it is not there."""
         return None
 
     def judge(self, text: str, solution: Solution) -> Grade:
@@ -97,7 +97,7 @@ def versions(*distributions: str) -> str:
         return ", ".join(f"{name} {version(name)}" for name in distributions)
     except PackageNotFoundError as error:
         raise ModelError(
-            f"this grader needs {' and '.join(distributions)}, which is not installed: "
+            f"this grader needs {' and '.join(distributions)}, which is not installed; "
             "pip install 'muscle-gov[scores]'"
         ) from error
 

@@ -53,7 +53,7 @@ class Json(Grader):
         asked = {"schema": self._has_schema, "equal": self.equal}
         return ("valid", *(name for name, is_asked in asked.items() if is_asked))
 
-    def library(self) -> str | None:
+    def package(self) -> str | None:
         if not self._has_schema:
             return None
         found = versions("jsonschema")

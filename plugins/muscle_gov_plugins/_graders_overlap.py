@@ -82,12 +82,12 @@ class Rouge(Grader):
     def other_names(self) -> tuple[str, ...]:
         return tuple(name for name in self.others if name != self.variant)
 
-    def library(self) -> str:
+    def package(self) -> str:
         return versions("rouge-score")
 
     @cached_property
     def _scorer(self) -> Any:
-        self.library()
+        self.package()
         from rouge_score.rouge_scorer import RougeScorer
 
         return RougeScorer(list(self.others), use_stemmer=self.stemmer)
@@ -116,12 +116,12 @@ class Bleu(Grader):
     def __post_init__(self) -> None:
         _check(self.threshold, 100)
 
-    def library(self) -> str:
+    def package(self) -> str:
         return versions("sacrebleu")
 
     @cached_property
     def _scorer(self) -> Any:
-        self.library()
+        self.package()
         from sacrebleu.metrics import BLEU
 
         return BLEU(tokenize=self.tokenize, lowercase=self.lowercase, effective_order=True)
@@ -150,12 +150,12 @@ class Chrf(Grader):
     def metric_name(self) -> str:
         return "chrf" + "+" * self.word_order
 
-    def library(self) -> str:
+    def package(self) -> str:
         return versions("sacrebleu")
 
     @cached_property
     def _scorer(self) -> Any:
-        self.library()
+        self.package()
         from sacrebleu.metrics import CHRF
 
         return CHRF(word_order=self.word_order, lowercase=self.lowercase)

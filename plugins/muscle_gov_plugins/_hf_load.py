@@ -129,7 +129,7 @@ def _with_adapter(model: Any, base: Path, adapter: files.Checkpoint | None, merg
     try:
         import peft
     except ImportError as error:
-        raise ModelError(f"{adapter.name}: adapters need peft; install muscle-gov[hf]") from error
+        raise ModelError(f"{adapter.name}: adapters need peft; pip install 'muscle-gov[hf]'") from error
     config = peft.PeftConfig.from_pretrained(str(adapter.folder))
     if config.is_prompt_learning:
         raise ModelError(

@@ -62,7 +62,7 @@ def harness(module: str) -> Any:
     except ImportError as error:
         raise ModelError(
             f"the suite lm-eval needs lm-evaluation-harness, which cannot be imported ({error}); "
-            "run pip install 'muscle-gov[lm-eval]'"
+            "pip install 'muscle-gov[lm-eval]'"
         ) from error
 
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from muscle_gov import InputError, ModelError
+from muscle_gov import InputError
 from muscle_gov.logs import content_hash, parse_json, read_json
 from muscle_gov_plugins._file_digests import file_digests
+from muscle_gov_plugins._model_hub import snapshot
 
 _SMALL_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py"]
 _PICKLES = "pytorch_model*.bin"
@@ -82,7 +83,7 @@ def resolve(name: str, revision: str | None = None, option: str = "path") -> Che
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
     if looks_local or folder.exists() or not name:
         raise InputError(f"{name or '(empty)'}: there is no such model directory (option {option})")
-    found = _snapshot(name, revision, _SMALL_FILES, option)
+    found = snapshot(name, revision, _SMALL_FILES, option)
     return Checkpoint(name.rpartition("/")[2], found, found.name, name)
 
 
@@ -109,41 +110,17 @@ def fetch_weights(checkpoint: Checkpoint, allow_pickle: bool = False) -> None:
     Raises InputError where there are no safetensors (see `weight_files`).
     """
     if checkpoint.repository is not None:
-        _snapshot(checkpoint.repository, checkpoint.commit, ["*.safetensors"], "path")
+        snapshot(checkpoint.repository, checkpoint.commit, ["*.safetensors"], "path")
         if allow_pickle and not any(checkpoint.folder.glob("*.safetensors")):
-            _snapshot(checkpoint.repository, checkpoint.commit, [_PICKLES], "path")
+            snapshot(checkpoint.repository, checkpoint.commit, [_PICKLES], "path")
     weight_files(checkpoint.folder, allow_pickle)
 
 
 def fetch_adapter(checkpoint: Checkpoint) -> None:
     """Bring a hub adapter's weights into the local cache. Raises InputError if they are pickled."""
     if checkpoint.repository is not None:
-        _snapshot(checkpoint.repository, checkpoint.commit, ["*.safetensors"], "adapter")
+        snapshot(checkpoint.repository, checkpoint.commit, ["*.safetensors"], "adapter")
     adapter_files(checkpoint.folder)
-
-
-def _snapshot(name: str, revision: str | None, patterns: list[str], option: str) -> Path:
-    try:
-        import huggingface_hub
-        from huggingface_hub import errors
-    except ImportError as error:
-        raise ModelError(
-            f"{name}: there is no such directory, and models of the hub need huggingface_hub; install "
-            "muscle-gov[hf]"
-        ) from error
-    try:
-        return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except (errors.HFValidationError, errors.RepositoryNotFoundError) as error:
-        message = f"{name}: there is neither such a directory nor such a model on the hub"
-        raise InputError(f"{message} (option {option})") from error
-    except errors.RevisionNotFoundError as error:
-        raise InputError(f"{name}: the hub has no revision {revision!r} of it") from error
-    except Exception as error:  # no network, no cache, no permission: the library raises many kinds
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{name}: there is no such directory, and it could not be had from the hub ({reason}); "
-            f"give a directory, or fetch the model first (option {option})"
-        ) from error
 
 
 # --------------------------------------------------------------------------------------- contents

@@ -54,7 +54,7 @@ class Rows:
         except ImportError as error:
             raise InputError(
                 f"{task.name}: to load {task.hub} from the hub, the library datasets is needed "
-                "(pip install datasets); or give data, a directory with the files"
+                "(pip install 'muscle-gov[datasets]'), or give data, a directory with the files"
             ) from error
         try:
             found = datasets.load_dataset(task.hub, task.config, split=split, revision=self.revision)

@@ -114,7 +114,7 @@ class DatasetRows:
             import datasets
         except ImportError as error:
             raise ModelError(
-                f"{self.source}: the library datasets is not installed, and it reads such data: "
+                f"{self.source}: the library datasets is not installed, and it reads such data; "
                 "pip install 'muscle-gov[datasets]', or name a file with path"
             ) from error
         datasets.disable_progress_bars()

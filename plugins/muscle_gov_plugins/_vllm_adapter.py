@@ -127,7 +127,7 @@ def merge(base: Path, adapter: Path, folder: Path, dtype: str, trust_remote_code
         import transformers
     except ImportError as error:
         raise ModelError(
-            f"{adapter}: merging an adapter needs {error.name}; install muscle-gov[vllm]"
+            f"{adapter}: merging an adapter needs {error.name}; pip install 'muscle-gov[vllm]'"
         ) from error
     for path in base.iterdir():
         is_weights = path.suffix in (".safetensors", ".bin", ".pt", ".pth", ".gguf")

@@ -181,5 +181,5 @@ def _need_httpx() -> None:
     missing = [name for name in ("httpx", "anyio") if find_spec(name) is None]
     if missing:
         raise ModelError(
-            f"the loader 'endpoint' needs {' and '.join(missing)}; install muscle-gov[endpoint]"
+            f"the loader 'endpoint' needs {' and '.join(missing)}; pip install 'muscle-gov[endpoint]'"
         )

@@ -72,6 +72,11 @@ class EnsembleLoader:
             remarks={"models": [dict(member.remarks) for member in every]},
         )
 
+    @property
+    def cost(self) -> float:
+        """Models that are run for one answer."""
+        return float(len(self.models))
+
     def open(self) -> AbstractContextManager[Model]:
         self._member_facts()
         from muscle_gov_plugins._hf_mixture import opened

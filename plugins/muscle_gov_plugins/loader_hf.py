@@ -205,5 +205,5 @@ def _version(library: str) -> str:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError as error:
         raise ModelError(
-            f"the loader hf needs {library}, which is not installed; install muscle-gov[hf]"
+            f"the loader hf needs {library}, which is not installed; pip install 'muscle-gov[hf]'"
         ) from error

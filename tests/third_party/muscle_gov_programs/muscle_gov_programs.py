@@ -1,16 +1,23 @@
-"""A plugin for muscle-gov: a model may be any program, and a suite asks for sums."""
+"""A plugin for muscle-gov: a model may be any program, a suite asks for sums, and an update is mended by
+leaving some questions to the old program."""
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from muscle_gov import (
+    Fitting,
     Grade,
+    InputError,
     Instance,
+    Loader,
+    Mitigation,
     Model,
     ModelFacts,
     Outcome,
@@ -30,6 +37,11 @@ def register_loaders() -> dict[str, type]:
 @hookimpl
 def register_suites() -> dict[str, type]:
     return {"sums": SumsSuite}
+
+
+@hookimpl
+def register_mitigations() -> dict[str, type]:
+    return {"leave-to-old": LeaveToOld}
 
 
 @dataclass(frozen=True)
@@ -108,3 +120,76 @@ class SumsSuite:
         answer = (outputs[0].text or "").strip()
         is_right = answer == instance.target
         return [Grade(Outcome.RIGHT if is_right else Outcome.WRONG, float(is_right), answer)]
+
+
+@dataclass(frozen=True)
+class LeaveToOld:
+    """Leaves to the old program all questions of a length at which it is right more often."""
+
+    margin: int = 0
+    """By how many right answers the old program must be ahead."""
+
+    def fit(self, fitting: Fitting) -> Loader:
+        if fitting.old is None:
+            raise InputError("leave-to-old: there is no old program to leave anything to")
+        ahead: Counter[int] = Counter()
+        for suite in fitting.training.values():
+            instances = list(suite.instances())
+            for loader, sign in ((fitting.old, 1), (fitting.new, -1)):
+                ahead.update(_right(loader, suite, instances, sign))
+        lengths = tuple(sorted(length for length, count in ahead.items() if count > self.margin))
+        fitting.workdir.mkdir(parents=True, exist_ok=True)
+        (fitting.workdir / "adapter").write_text(json.dumps(lengths))
+        return SplitLoader(fitting.old, fitting.new, lengths)
+
+    def controls(self, fitting: Fitting) -> Mapping[str, Mitigation | Loader]:
+        every = tuple(range(1000))
+        return {"always the old one": SplitLoader(fitting.old, fitting.new, every)}
+
+
+def _right(loader: Loader, suite: SumsSuite, instances: list[Instance], sign: int) -> dict[int, int]:
+    """Length of the prompt -> right answers, counted as `sign`."""
+    requests = [suite.requests(one)[0] for one in instances]
+    found: Counter[int] = Counter()
+    with loader.open() as model:
+        for place, output in model.answer(requests):
+            if output.error is None and suite.grade(instances[place], [output])[0].score:
+                found[len(requests[place].prompt)] += sign
+    return dict(found)
+
+
+@dataclass(frozen=True)
+class SplitLoader:
+    """Two programs; prompts of these lengths go to the old one."""
+
+    old: Loader
+    new: Loader
+    lengths: tuple[int, ...]
+
+    def facts(self) -> ModelFacts:
+        of_both = {
+            f"{k} {n}": v for n in ("old", "new") for k, v in getattr(self, n).facts().digests.items()
+        }
+        digests = {**of_both, "lengths": content_hash(self.lengths)}
+        return ModelFacts(name="both", engine="program", digests=digests)
+
+    @contextmanager
+    def open(self) -> Iterator[Model]:
+        with self.old.open() as self_old, self.new.open() as self_new:
+            yield SplitModel(self_old, self_new, self.lengths)
+
+
+@dataclass(frozen=True)
+class SplitModel:
+    """The two, opened."""
+
+    old: Model
+    new: Model
+    lengths: tuple[int, ...]
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Output]]:
+        to_old = [len(request.prompt) in self.lengths for request in requests]
+        for model, is_asked in ((self.old, True), (self.new, False)):
+            places = [place for place, given in enumerate(to_old) if given is is_asked]
+            for place, output in model.answer([requests[place] for place in places]):
+                yield places[place], output

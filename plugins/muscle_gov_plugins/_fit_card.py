@@ -1,0 +1,168 @@
+"""What is written beside a trained adapter: a record for programs, a model card for people.
+
+The record, `muscle-gov.json`, says all that made the adapter, so that it can be made again. The card,
+`README.md`, is made from the record and from what was measured, and from nothing else, so it can be
+written again at any time and is the same. A folder is put in its place whole or not at all.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from muscle_gov import Candidate, InputError
+from muscle_gov.logs import read_json
+from muscle_gov_plugins._fit_card_text import card_text
+
+if TYPE_CHECKING:
+    from muscle_gov_plugins._fit_run import Plan, Settled, Work
+    from muscle_gov_plugins._fit_train import Trained
+    from muscle_gov_plugins._loss_batch import Loss
+
+RECORD = "muscle-gov.json"
+CARD = "README.md"
+_ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+_LIBRARIES = ("muscle-gov", "torch", "transformers", "peft", "accelerate")
+
+
+def record(
+    work: Work, plan: Plan, loss: Loss, settled: Settled, trained: Trained, more: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All that made an adapter, as JSON."""
+    data, recipe = settled.data, plan.recipe
+    return {
+        "format": 1,
+        "name": work.fitting.name,
+        "mitigation": plan.kind,
+        "options": dict(plan.options),
+        "recipe": recipe.values() | {"steps": trained.steps},
+        "loss": {
+            "name": loss.row.name,
+            "equation": loss.row.equation,
+            "source": loss.row.source,
+            "settings": loss.settings.given(),
+        },
+        "models": {
+            which: _model(loader)
+            for which, loader in (("old", work.old), ("new", work.new))
+            if loader is not None
+        },
+        "starts_from": "nothing" if plan.is_fresh or work.new.adapter is None else "the candidate",
+        "data": {
+            "digest": data.digest,
+            "suites": dict(data.suites),
+            "training_rows": len(data.train),
+            "held_out_rows": len(data.held_out),
+            "unlabelled_rows": len(data.unlabelled),
+            "notes": list(data.notes),
+        },
+        "settled": dict(settled.notes),
+        "training": {
+            "step": trained.step,
+            "steps": trained.steps,
+            "warmup_steps": recipe.warmup(trained.steps),
+            "curve": [dict(look) for look in trained.curve],
+        },
+        "versions": versions(),
+        "peak_memory_bytes": peak_memory(),
+        **more,
+    }
+
+
+def _model(loader: Any) -> dict[str, Any]:
+    facts = loader.facts()
+    return {
+        "name": facts.name,
+        "path": str(loader.path),
+        "adapter": None if loader.adapter is None else str(loader.adapter),
+        "dtype": facts.dtype,
+        "digests": dict(facts.digests),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of what trains."""
+    found = {"python": platform.python_version()}
+    for library in _LIBRARIES:
+        try:
+            found[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory() -> int | None:
+    """Most memory that this process has had, in bytes; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+# ------------------------------------------------------------------------------------------- folders
+
+
+def write(folder: Path, source: Path, content: Mapping[str, Any]) -> None:
+    """Put an adapter, its record and its card into `folder`, which appears whole."""
+    part = folder.with_name(f"{folder.name}.part")
+    for stale in (part, folder):
+        if stale.exists():
+            shutil.rmtree(stale)
+    part.mkdir(parents=True)
+    for name in _ADAPTER_FILES:
+        shutil.copyfile(source / name, part / name)
+        _to_disk(part / name)
+    write_bytes(part / RECORD, _json(content))
+    write_bytes(part / CARD, card_text(content, ()).encode())
+    part.rename(folder)
+
+
+def is_whole(folder: Path, key: str) -> bool:
+    """Whether the folder holds the adapter of this key."""
+    if not all((folder / name).is_file() for name in (RECORD, *_ADAPTER_FILES)):
+        return False
+    return read_record(folder).get("key") == key
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What `write` wrote. Raises InputError if it is no record."""
+    found = read_json(folder / RECORD)
+    if not isinstance(found, dict) or found.get("format") != 1:
+        raise InputError(f"{folder / RECORD}: is no record of a training by muscle-gov")
+    return found
+
+
+def conclude(folder: Path, candidates: Sequence[Candidate]) -> None:
+    """Write the card again, with what was measured. The same candidates give the same bytes."""
+    write_bytes(folder / CARD, card_text(read_record(folder), candidates).encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    _to_disk(part)
+    part.replace(path)
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(
+        content,
+        option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS,
+        default=str,
+    )
