@@ -217,7 +217,7 @@ def graded(suite: str, n: int, worse: int, score: float) -> SuiteFigures:
 MODELS: tuple[tuple[str, str, str, int, int], ...] = (
     # name, role, about, broken and gained answers of 2,000
     ("update", "update", "the candidate as it came", 98, 132),
-    ("muscle", "mitigation", "compatibility adapter: KL to the old or the new model (MUSCLE)", 61, 118),
+    ("muscle", "mitigation", "compatibility adapter: KL to the old or the new model (MUSCLE)", 61, 145),
     ("ensemble-distil", "mitigation", "distilled from old and new together", 47, 127),
     ("continued", "control", "cross-entropy on the same data, without the old model", 92, 129),
     ("re-fit", "control", "the update's own training with another seed", 101, 136),

@@ -26,7 +26,7 @@ from muscle_gov.report.plane import NARROW, WIDE, Axes, Line, Picture, Spot, dra
 from muscle_gov.report.verdict import STATUSES, StatusWords
 from muscle_gov.text import one_line
 
-ROLES = {"update": "update", "mitigation": "mended", "control": "control"}
+ROLES = {"update": "update", "mitigation": "mended update", "control": "control"}
 _OLD = {"binary": "accuracy_old", "graded": "score_old"}
 _DELTA = {"binary": "accuracy_delta", "graded": "score_delta"}
 _FURTHER = {
@@ -81,7 +81,8 @@ class Plane:
     label: str
     wide: Picture
     narrow: Picture
-    has_front: bool
+    front_told: str
+    """Which of those that may ship stand on the front."""
     has_limits: bool
 
 
@@ -111,6 +112,10 @@ class CandidatesView:
     blocks: tuple[Block, ...]
     tried: str
     """What it means that several were tried on the same answers; empty if one or none was."""
+    has_front: bool
+    has_limits: bool
+    has_numbers: bool
+    """Whether some picture shows a front, a limit, numbers for names, and so its legend says what."""
 
 
 def view_candidates(report: Report) -> CandidatesView | None:
@@ -119,7 +124,15 @@ def view_candidates(report: Report) -> CandidatesView | None:
         return None
     known = tuple(_known(report, one, n) for n, one in enumerate(report.candidates, 1))
     blocks = tuple(_block(report, place, known) for place in places_of(report))
-    return CandidatesView(known, blocks, several_tried(report))
+    planes = [block.plane for block in blocks if block.plane is not None]
+    return CandidatesView(
+        known,
+        blocks,
+        several_tried(report),
+        has_front=any(p.wide.front for p in planes),
+        has_limits=any(p.has_limits for p in planes),
+        has_numbers=any(p.wide.is_numbered or p.narrow.is_numbered for p in planes),
+    )
 
 
 def _known(report: Report, one: Candidate, number: int) -> Known:
@@ -284,7 +297,19 @@ def _plane(
         notes.append(f"Without a label in the picture, for want of room: {', '.join(map(str, left))}.")
     label = _in_words(place, spots, lines, floor, turned)
     has_limits = any(stroke.kind == "limit" for stroke in wide.strokes)
-    return Plane(label, wide, narrow, bool(wide.front), has_limits), tuple(notes)
+    return Plane(label, wide, narrow, _front_told(place, spots, turned), has_limits), tuple(notes)
+
+
+def _front_told(place: Place, spots: Sequence[Spot], turned: bool) -> str:
+    front = [one_line(s.name, _NAME) for s in front_of(spots, turned)]
+    if not front or sum(s.may_ship for s in spots) < 2:
+        return ""
+    good = "highest accuracy" if place.kind == "binary" else "best mean score"
+    bad = "fewest flips" if place.kind == "binary" else "fewest losses"
+    if len(front) == 1:
+        return f"Of those that may ship, {front[0]} has both the {bad} and the {good}."
+    told = f"{', '.join(front[:-1])} and {front[-1]}"
+    return f"Of those that may ship, none beats {told} in both figures; which of them is a choice."
 
 
 def _spots(report: Report, place: Place, known: Sequence[Known]) -> list[Spot]:

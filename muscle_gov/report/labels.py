@@ -17,8 +17,12 @@ _RING = 11.0
 _LINE_FROM = 7.0
 """A label farther than this from its mark gets a line to it."""
 _PASSES = 2
-_DIRECTIONS = (0.0, 180.0, 270.0, 90.0, 315.0, 45.0, 225.0, 135.0, 337.5, 22.5, 202.5, 157.5)
-"""Degrees, clockwise from the right as SVG counts; what stands first is liked best."""
+_SIDES = (
+    *((1.0, -1.0), (-1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)),  # the corners are free of its own cross
+    *((1.0, 0.0), (-1.0, 0.0), (0.0, -1.0), (0.0, 1.0)),
+    *((0.5, -1.0), (-0.5, -1.0), (0.5, 1.0), (-0.5, 1.0)),
+)
+"""Where a label may stand: to the right (1), the left (-1) or between, and above (-1) or below."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +122,14 @@ def _best(wish: Wish, ground: Ground, taken: Sequence[Box]) -> Box | None:
 def _tries(wish: Wish, bounds: Box) -> Iterator[tuple[float, Box]]:
     """(cost without what is there, box), the cheapest first."""
     rings = int(math.hypot(bounds.right - bounds.left, bounds.bottom - bounds.top) / _RING)
+    half, tall = wish.width / 2, wish.height / 2
     for ring in range(rings + 1):
-        gap = wish.reach + 3 + ring * _RING
-        for rank, degrees in enumerate(_DIRECTIONS):
-            along, down = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-            middle = wish.x + along * (gap + wish.width / 2)
-            centre = wish.y + down * (gap + wish.height / 2)
-            half, tall = wish.width / 2, wish.height / 2
+        out = ring * _RING
+        for rank, (along, down) in enumerate(_SIDES):
+            # a label at a corner stands over or under its mark, and so may begin close to its middle
+            aside = 4.0 if abs(along) == abs(down) else wish.reach + 3
+            middle = wish.x + along * (aside + out + half)
+            centre = wish.y + down * (wish.reach + 1 + out + tall)
             box = Box(middle - half, centre - tall, middle + half, centre + tall)
             yield 6.0 * ring + 0.4 * rank, box
 

@@ -109,6 +109,7 @@ class Stroke:
     text: str
     x: str
     y: str
+    anchor: str
 
 
 @dataclass(frozen=True)
@@ -288,8 +289,10 @@ def _strokes(
             words_at.append(_beside(at, width, x, ground, words_at))
             boxes.append(Box(x.start, at, x.end, at))
             path = f"M{_text(x.start)} {_text(at)}H{_text(x.end)}"
-        spot = words_at[-1]
-        strokes.append(Stroke(line.kind, path, line.text, _text(spot.left), _text(spot.bottom - 3.5)))
+        room, anchor = words_at[-1], "middle" if line.axis == "x" else "end"
+        text_x = room.right if anchor == "end" else (room.left + room.right) / 2
+        text_y = _text(room.bottom - 3.5)
+        strokes.append(Stroke(line.kind, path, line.text, _text(text_x), text_y, anchor))
     more = Ground(ground.bounds, (*ground.marks, *words_at), (*ground.lines, *boxes))
     return tuple(strokes), more
 

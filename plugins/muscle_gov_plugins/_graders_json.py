@@ -39,7 +39,7 @@ class Json(Grader):
     schema: Mapping[str, Any] | None = None
     """A JSON Schema; formats (date, email) are checked as far as the library jsonschema does."""
     schema_file: Path | None = None
-    """A file with the JSON Schema, as seen from where the program runs."""
+    """A file with the JSON Schema; in a config file, relative to that file."""
     equal: bool = False
     """Must the value equal the target (a value of the row, or JSON text in it)?"""
     block: bool = True

@@ -3,13 +3,12 @@
 A vocabulary of 128k entries makes the scores of a batch larger than the model's own activations. So the
 output head runs on a few tokens at a time, and the gradient for their hidden states is taken at once and
 kept; the backward pass only hands it on. Nothing is computed twice. A head that is trained itself needs
-gradients of its own: then every chunk is a checkpoint, and its scores are computed again on the way back.
+gradients of its own: then each chunk is a checkpoint, and its scores are computed again on the way back.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +46,7 @@ class _Part:
 class Loss:
     """One row of the loss table with its settings.
 
-    Raises ValueError for an unknown row, a setting that the row does not use, and weights that are all 0.
+    Raises ValueError for an unknown row, a setting that the row does not use, weights that are all 0.
     """
 
     def __init__(self, row: str | Row, settings: LossSettings | None = None) -> None:
@@ -84,7 +83,7 @@ class Loss:
         "loss", which is the scalar for total = n. Without tokens all are 0. The device is waited for
         once, for these means.
 
-        Raises InputError where a teacher's scores do not fit the row, ValueError where the rest does not.
+        Raises InputError where a teacher's scores do not fit the row, ValueError where others do not.
         """
         self._check(hidden, tokens, total, chunk)
         count = len(hidden)
@@ -102,12 +101,11 @@ class Loss:
         return [*(part.term.name for part in self._parts), *aligned, "loss"]
 
     def _means(self, batch: _Batch, sums: Tensor, count: int) -> dict[str, float]:
-        own = [part.term.own_mean for part in self._parts]
-        scales = torch.ones_like(sums)
-        for place, is_own in enumerate(own):
-            if is_own:
-                scales[place] = batch.share(self._parts[place])
-        return dict(zip(self._names(), (sums * scales / count).tolist(), strict=True))
+        """The sums (of terms, of teachers, the loss) as means; the one place that waits for the device."""
+        own = [batch.share(part) if part.term.own_mean else sums.new_ones(()) for part in self._parts]
+        rest = sums.new_ones(len(sums) - len(own))
+        means = sums * torch.cat([torch.stack(own), rest]) / count
+        return dict(zip(self._names(), means.tolist(), strict=True))
 
     def _check(self, hidden: Tensor, tokens: BatchTokens, total: float, chunk: int) -> None:
         if chunk < 1:
@@ -164,8 +162,8 @@ def _check_scores(
         )
     if scores.temperature != how.temperature:
         raise InputError(
-            f"{what} were kept for temperature {scores.temperature:g}, the loss has {how.temperature:g}; "
-            "make them again, or keep all of them"
+            f"{what} were kept for temperature {scores.temperature:g}, the loss has "
+            f"{how.temperature:g}; make them again, or keep all of them"
         )
 
 
@@ -201,7 +199,8 @@ class _Batch:
         cases = self._of(places, self._judged_now(logits, places))
         known: dict[tuple[str, str], Tensor] = {}
         total = logits.new_zeros(())
-        sums, followers = [], {}
+        sums = []
+        followers: dict[str, Tensor] = {}
         for part in self._parts:
             of = part.term.teacher, part.distance
             if of not in known:
@@ -240,28 +239,25 @@ class _Batch:
         if part.distance == "cross-entropy":
             return cross_entropy(logits, self._tokens.labels[places])
         if part.term.teacher == "mixture":
-            pair = [self._scores(name, places, logits.device) for name in ("old", "new")]
-            teacher: Full | Top = mixture(*_all_full(pair), how.number("old_weight"), logits.shape[1])
+            old, new = (self._full(name, places, logits.device) for name in ("old", "new"))
+            teacher: Full | Top = mixture(old, new, how.number("old_weight"), logits.shape[1])
+        elif part.distance != "kl":
+            scores = self._full(part.term.teacher, places, logits.device)
+            return score_gap(logits, scores, mean=part.distance == "logit-mse")
         else:
-            teacher = self._scores(part.term.teacher, places, logits.device)
-        if part.distance != "kl":
-            return score_gap(logits, *_all_full([teacher]), mean=part.distance == "logit-mse")
+            teacher = self._scores(part.term.teacher).at(places, logits.device)
         temperature = how.number("temperature")
         far = divergence(logits, teacher, temperature, reverse=how.direction == "reverse")
         return far * temperature**2 if how.scale_by_t2 else far
 
-    def _scores(self, name: str, places: slice, device: torch.device) -> Full | Top:
+    def _scores(self, name: str) -> Full | Top:
         scores: Full | Top = getattr(self._tokens, name).scores
-        parts = {
-            one.name: value[places].to(device, non_blocking=True)
-            for one in dataclasses.fields(scores)
-            if isinstance(value := getattr(scores, one.name), Tensor)
-        }
-        return dataclasses.replace(scores, **parts)
+        return scores
 
-
-def _all_full(scores: list[Full | Top]) -> list[Full]:
-    return [one for one in scores if isinstance(one, Full)]
+    def _full(self, name: str, places: slice, device: torch.device) -> Full:
+        scores = self._scores(name)
+        assert isinstance(scores, Full)  # noqa: S101 - looked at when the call began
+        return scores.at(places, device)
 
 
 def _chunks(count: int, chunk: int) -> Iterator[slice]:
@@ -299,7 +295,7 @@ def _summed(
         records.append(record)
     value = torch.stack(costs).sum() * scale
     if gradient is not None:
-        value = _Known.apply(hidden, value, gradient, scale)
+        value = _Known.apply(hidden, value, gradient, scale)  # type: ignore[no-untyped-call]
     return value, torch.stack(records).sum(0)
 
 

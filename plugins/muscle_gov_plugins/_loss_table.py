@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from muscle_gov_plugins._loss_row import Cases, LossSettings, Row, Term, When
 
@@ -83,18 +83,12 @@ def _what_rcat_leaves(settings: LossSettings) -> float:
     return round(1 - settings.number("new_weight") - settings.number("old_weight"), 12)
 
 
-def _focal(which: str, right: When) -> tuple[Term, Term]:
+def _focal(teacher: Literal["old", "new"], right: When) -> tuple[Term, Term]:
     """Focal distillation from one teacher: α everywhere, β more where that teacher is right."""
-    teacher = "old" if which == "old" else "new"
+    name = f"distance to {teacher}"
     return (
-        Term(f"distance to {which}", teacher, EVERYWHERE, _set("distance_weight", "alpha"), None),
-        Term(
-            f"distance to {which} where it is right",
-            teacher,
-            right,
-            _set("distance_weight", "beta"),
-            None,
-        ),
+        Term(name, teacher, EVERYWHERE, _set("distance_weight", "alpha"), None),
+        Term(f"{name} where it is right", teacher, right, _set("distance_weight", "beta"), None),
     )
 
 
@@ -200,7 +194,7 @@ _ALL = (
     ),
     Row(
         "rcat",
-        "L = (1-a-b)·CE + a·mean over new right of ½|z_C-z_new|²/V + b·mean over old right of ½|z_C-z_old|²/V",
+        "L = (1-a-b)·CE + a·mean(½|z_C-z_new|²/V; new right) + b·mean(½|z_C-z_old|²/V; old right)",
         "Robustness-congruent adversarial training, without the attack",
         (
             Term("cross-entropy", "gold", EVERYWHERE, _what_rcat_leaves),

@@ -24,6 +24,10 @@ class Full:
     logits: Tensor
     """[n, V], of any floating type; may lie on another device than the student, chunks are moved."""
 
+    def at(self, places: slice, device: torch.device) -> Full:
+        """The scores of some of the tokens, on a device."""
+        return Full(self.logits[places].to(device, non_blocking=True))
+
 
 @dataclass
 class Top:
@@ -37,7 +41,14 @@ class Top:
     """[n] float32: logsumexp of all scores, each divided by `temperature`."""
     temperature: float
     width: int | None = None
-    """How many entries the teacher scored (V); None: not known, taken for at least the student's."""
+    """How many entries the teacher scored (V); None: not known, taken to be as many as the student's."""
+
+    def at(self, places: slice, device: torch.device) -> Top:
+        """The scores of some of the tokens, on a device."""
+        ids, logits, lse = (
+            part[places].to(device, non_blocking=True) for part in (self.ids, self.logits, self.lse)
+        )
+        return Top(ids, logits, lse, self.temperature, self.width)
 
 
 @dataclass

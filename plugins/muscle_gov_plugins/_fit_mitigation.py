@@ -1,0 +1,129 @@
+"""What all mitigations that train are made of: a recipe, a row of the loss table, and their controls.
+
+A control has the candidate's data and the mitigation's recipe and lacks its idea, so that what is left
+between the two is the idea. Controls of one recipe are equal, whichever mitigation asks for them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from muscle_gov import Candidate, Fitting, Loader
+from muscle_gov_plugins._fit_recipe import Recipe
+from muscle_gov_plugins._loss_table import ROWS, LossSettings, Row
+from muscle_gov_plugins.loader_ensemble import EnsembleLoader
+from muscle_gov_plugins.loader_hf import HfLoader
+
+if TYPE_CHECKING:
+    from muscle_gov_plugins._fit_run import Plan
+
+_OF_TEACHERS = ("scope", "teachers", "teacher_form", "teacher_top")
+"""Options that a control without teachers has no use for; left out, so that controls are equal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossMitigation(Recipe):
+    """Trains the candidate's adapter on, with a row of the loss table.
+
+    A subclass names its row; each of its fields that is a setting of losses is given to it:
+
+        @dataclass(frozen=True, kw_only=True)
+        class Mine(LossMitigation):
+            \"\"\"Follows the old model where it is right.\"\"\"
+
+            row: ClassVar[Row] = Row("mine", "L = ...", "our wiki", (Term(...),), LossSettings(...))
+            temperature: float = 2.0
+    """
+
+    row: ClassVar[Row]
+    """The loss. Its name is the mitigation's in records and on model cards."""
+
+    def settings(self) -> LossSettings:
+        """What this says of the loss. Raises ValueError for what the row does not have."""
+        own = {field.name for field in dataclasses.fields(self)}
+        known = [field.name for field in dataclasses.fields(LossSettings) if field.name in own]
+        return LossSettings(**{name: getattr(self, name) for name in known})
+
+    def problems(self) -> list[str]:
+        try:
+            self.row.resolve(self.settings())
+        except ValueError as error:
+            return [str(error)]
+        return []
+
+    def plan(self) -> Plan:
+        """What is to be fitted."""
+        from muscle_gov_plugins._fit_run import Plan
+
+        return Plan(self.row.name, dataclasses.asdict(self), self, self.row, self.settings())
+
+    def fit(self, fitting: Fitting) -> HfLoader:
+        from muscle_gov_plugins._fit_run import fit
+
+        return fit(self.plan(), fitting)
+
+    def controls(self, fitting: Fitting) -> Mapping[str, Any]:
+        return controls(self, fitting)
+
+    def conclude(self, fitting: Fitting, candidates: Sequence[Candidate]) -> None:
+        conclude(fitting, candidates)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropy(LossMitigation):
+    """Trains on right answers alone: makes a task adapter, and is the control of every mitigation."""
+
+    row: ClassVar[Row] = ROWS["cross-entropy"]
+
+    scope: Literal["all", "answer"] = "answer"
+    """Which tokens are trained on: of prompt and answer, or of the answer alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refit(Recipe):
+    """Makes the candidate's adapter again with another seed: the flips that training makes by itself.
+
+    A fresh adapter on the candidate's base, of the same shape, by cross-entropy. The recipe is the one
+    that the candidate's adapter was made by here, where its folder says so; else these options.
+    """
+
+    def fit(self, fitting: Fitting) -> HfLoader:
+        from muscle_gov_plugins._fit_refit import refit
+
+        return refit(self, fitting)
+
+    def conclude(self, fitting: Fitting, candidates: Sequence[Candidate]) -> None:
+        conclude(fitting, candidates)
+
+
+def controls(
+    recipe: Recipe, fitting: Fitting, steps: int | None = None
+) -> dict[str, CrossEntropy | Refit | Loader]:
+    """What a mitigation of this recipe is judged beside: `cross-entropy` for the same steps, `refit`,
+    and the `ensemble` of old and new, which is what can be had at twice the price.
+
+    `steps` replaces those of the recipe. Nothing where there is no old model.
+    """
+    if fitting.old is None:
+        return {}
+    plain = {name: value for name, value in recipe.values().items() if name not in _OF_TEACHERS}
+    if steps is not None:
+        plain["steps"] = steps
+    found: dict[str, CrossEntropy | Refit | Loader] = {}
+    if not isinstance(recipe, CrossEntropy):
+        found["cross-entropy"] = CrossEntropy(**plain)
+    if getattr(fitting.new, "adapter", None) is not None:
+        found["refit"] = Refit(**plain)
+    if isinstance(fitting.old, HfLoader) and isinstance(fitting.new, HfLoader):
+        found["ensemble"] = EnsembleLoader((fitting.old, fitting.new))
+    return found
+
+
+def conclude(fitting: Fitting, candidates: Sequence[Candidate]) -> None:
+    """Write what was measured into the model card of what was trained."""
+    from muscle_gov_plugins import _fit_card as card
+
+    card.conclude(fitting.workdir / "adapter", candidates)
