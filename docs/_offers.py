@@ -15,6 +15,7 @@ import os
 import re
 import types
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,19 +100,48 @@ def plugins_page() -> str:
                 parts.append(f"How its logs are mapped: [{name}](../readers/{name}.md)\n")
             if kind in ("loaders", "suites"):
                 parts.append(f"How to use it: [{name}](../{kind}/{name}.md)\n")
-            rows = [
-                (code(o.name), code(o.type), code(o.default), documented(f"{name}.{o.name}", o.help))
-                for o in plugins.options(cls)
-            ]
-            if rows:
-                parts.append(table(("option", "type", "default", "meaning"), rows))
+            parts += _options(name, plugins.options(cls))
+    parts += _mitigations(loaded)
     about = (
         "What muscle-gov itself offers; `muscle-gov plugins NAME` says the same, and of third-party "
         "plugins too. Options of readers are given with `-o NAME=VALUE` or in `[old.options]` and "
         "`[new.options]`, those of loaders and suites in `[models.NAME]` and `[suites.NAME]` or with "
-        "`-m NAME=VALUE` and `-s NAME=VALUE`."
+        "`-m NAME=VALUE` and `-s NAME=VALUE`, those of mitigations in `[mitigations.NAME]` and "
+        "`[finetune.NAME]`."
     )
     return page("Built-in plugins", about, parts)
+
+
+def _options(owner: str, options: Iterable[plugins.Option]) -> list[str]:
+    rows = [
+        (code(o.name), code(o.type), code(o.default), documented(f"{owner}.{o.name}", o.help))
+        for o in options
+    ]
+    return [table(("option", "type", "default", "meaning"), rows)] if rows else []
+
+
+def _mitigations(loaded: plugins.Plugins) -> list[str]:
+    """Mitigations, the options that all training has told once."""
+    from muscle_gov_plugins._fit_recipe import Recipe
+
+    shared = plugins.options(Recipe)
+    parts = [
+        "## Mitigations\n\nHow they are used: [mending an update](../mending.md). Their losses, with "
+        "equations and sources: [losses](../mitigations/losses.md).\n",
+        "### Options of training\n\nAll that train have these; what one of them has otherwise, its own "
+        "table says.\n",
+        *_options("training", shared),
+    ]
+    for name in loaded.names("mitigations"):
+        cls = loaded.get("mitigations", name)
+        parts.append(f"### {name}\n\n{documented(name, cls.__doc__)}\n")
+        trains = issubclass(cls, Recipe)
+        own = [o for o in plugins.options(cls) if not (trains and o in shared)]
+        if trains:
+            more = ", and" if own else ""
+            parts.append(f"Has the [options of training](#options-of-training){more}\n")
+        parts += _options(name, own)
+    return parts
 
 
 def metrics_page() -> str:

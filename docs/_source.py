@@ -179,6 +179,10 @@ def schema_page() -> str:
 
 
 RECORDS = {
+    "candidates": (
+        "What was judged when an update was mended: the update itself, what mends it, and the controls "
+        "beside them. Each has a comparison of its own with the same old model."
+    ),
     "migrations": "Which steps of the schema were applied, and by which version.",
     "compared_runs": "Which run of each side a comparison paired on a suite.",
 }

@@ -18,14 +18,13 @@ from muscle_gov.logs import content_hash
 
 pytest.importorskip("peft")
 
-from transformers import AutoTokenizer
-
 from muscle_gov_plugins import _fit_rows as fit
 from muscle_gov_plugins._fit_encoder import Encoder
 from muscle_gov_plugins._fit_fill import Asking, fill
 from muscle_gov_plugins._hf_text import Asked, Text
 from muscle_gov_plugins.loader_ensemble import EnsembleLoader
 from muscle_gov_plugins.loader_hf import HfLoader
+from transformers import AutoTokenizer
 
 Item = Mapping[str, Any]
 
@@ -148,9 +147,7 @@ def test_an_answer_that_merges_with_the_prompt_is_told(loader: HfLoader, tokeniz
     assert tokenizer.decode(row.tokens[:-1].tolist()) == tokenizer.decode(whole)
 
 
-def test_a_chat_ends_with_what_its_template_puts_after_an_answer(
-    tmp_path: Path, tokenizer: Any
-) -> None:
+def test_a_chat_ends_with_what_its_template_puts_after_an_answer(tmp_path: Path, tokenizer: Any) -> None:
     """Where the model stops at another token than EOS, as many chat models do."""
     folder = make_model(tmp_path / "m", chat=True)
     turn = AutoTokenizer.from_pretrained(folder)
@@ -190,8 +187,19 @@ def test_a_row_that_is_too_long_is_named(loader: HfLoader, tokenizer: Any) -> No
         read({"toy": Toy((*many(4), long))}, loader, tokenizer, limit_tokens=30)
 
 
-def test_a_row_that_the_model_cannot_be_asked_is_named(loader: HfLoader, tokenizer: Any) -> None:
-    bad = {"key": "bad", "prompt": "a lone \ud800", "answer": "x"}
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"prompt": "a lone \ud800", "answer": "x"},
+        {"prompt": "x", "answer": "a lone \ud800"},
+        {"prompt": ({"role": "user", "content": "x"},), "answer": "a lone \ud800"},
+        {"prompt": "x", "answer": "a lone \ud800", "choices": ("x", "y")},
+    ],
+)
+def test_a_row_that_the_model_cannot_be_asked_is_named(
+    loader: HfLoader, tokenizer: Any, bad: Item
+) -> None:
+    bad = {"key": "bad", **bad}
     with pytest.raises(InputError, match=r"toy: 1 of 5 rows cannot be put .*'bad': .*surrogate"):
         read({"toy": Toy((*many(4), bad))}, loader, tokenizer)
 

@@ -92,6 +92,9 @@ def finetunes_of(
         if keys is None:
             continue
         own = own_options(table, FinetuneKeys)
+        if wrong := no_such("mitigations", keys.trainer, plugins):
+            document.problems.add((*path, "trainer"), wrong)
+            continue
         trainer = offer(document, plugins, "mitigations", keys.trainer, path, own)
         training = _training(document, path, keys.training)
         model = models.get(keys.model)

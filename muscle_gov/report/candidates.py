@@ -158,6 +158,23 @@ def _apart(one: Candidate) -> str:
     return " (at face value: the runs differ)" if one.verdict.status is Status.INCOMPARABLE else ""
 
 
+def change_of(
+    report: Report, place: Place, number: int, metric: str
+) -> tuple[float, float | None] | None:
+    """(against the update, in shares of what the update has); None for the update and for unknowns.
+
+    The share is None where the update has none of it. `number` is the candidate's place from 0.
+    """
+    before = next((i for i, one in enumerate(report.candidates) if one.role == "update"), None)
+    if before is None or before == number:
+        return None
+    old, now = (measure_of(place.figures[i], metric) for i in (before, number))
+    if old is None or now is None or old.value is None or now.value is None:
+        return None
+    by = now.value - old.value
+    return by, by / old.value if old.value else None
+
+
 def relative(share: float) -> str:
     """−52 %, a change in percent of what it was"""
     return f"{'+' if share > 0 else ''}{words.percent(share, 0)}"

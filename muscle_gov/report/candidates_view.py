@@ -14,6 +14,7 @@ from muscle_gov.report.candidates import (
     LEVEL,
     RATE,
     Place,
+    change_of,
     measure_of,
     noise_of,
     places_of,
@@ -82,7 +83,7 @@ class Plane:
     wide: Picture
     narrow: Picture
     front_told: str
-    """Which of those that may ship stand on the front."""
+    """Which of those that are meant to ship stand on the front; empty where there is no choice."""
     has_limits: bool
 
 
@@ -156,9 +157,6 @@ def _known(report: Report, one: Candidate, number: int) -> Known:
 
 
 def _block(report: Report, place: Place, known: Sequence[Known]) -> Block:
-    base = next(
-        (f for c, f in zip(report.candidates, place.figures, strict=True) if c.role == "update"), None
-    )
     further = [m for m in _FURTHER[place.kind] if any(measure_of(f, m) for f in place.figures)]
     confidence = confidence_text(report.comparison)
     turned = _is_turned(report, place)
@@ -175,9 +173,7 @@ def _block(report: Report, place: Place, known: Sequence[Known]) -> Block:
         level_title=_LEVEL_TITLES[place.kind] + (" (lower is better)" if turned else ""),
         rate_title=rate,
         further=tuple((words.words_of(m).title, words.words_of(m).meaning) for m in further),
-        rows=tuple(
-            _row(place.kind, k, f, base, further) for k, f in zip(known, place.figures, strict=True)
-        ),
+        rows=tuple(_row(report, place, k, further) for k in known),
         notes=(*off, *_notes(report, place, known)),
     )
 
@@ -192,18 +188,16 @@ def _gist(report: Report, place: Place) -> str:
     return f"{title}: {words.listed(told, 4)}" if told else ""
 
 
-def _row(
-    kind: str, known: Known, figures: SuiteFigures | None, base: SuiteFigures | None, more: Sequence[str]
-) -> Row:
-    level, rate = LEVEL[kind], RATE[kind]
-    is_base = known.role == "update"
+def _row(report: Report, place: Place, known: Known, further: Sequence[str]) -> Row:
+    level, rate, number = LEVEL[place.kind], RATE[place.kind], known.number - 1
+    figures = place.figures[number]
     return Row(
         known,
         _cell(figures, level),
-        _change(figures, base, level, is_base),
+        _change(report, place, number, level),
         _cell(figures, rate),
-        _change(figures, base, rate, is_base),
-        tuple(_cell(figures, metric) for metric in more),
+        _change(report, place, number, rate),
+        tuple(_cell(figures, metric) for metric in further),
     )
 
 
@@ -225,18 +219,16 @@ def _cell(figures: SuiteFigures | None, metric: str) -> Cell:
     )
 
 
-def _change(
-    figures: SuiteFigures | None, base: SuiteFigures | None, metric: str, is_base: bool
-) -> Change:
-    now, before = measure_of(figures, metric), measure_of(base, metric)
-    if is_base or now is None or before is None or now.value is None or before.value is None:
+def _change(report: Report, place: Place, number: int, metric: str) -> Change:
+    found = change_of(report, place, number, metric)
+    now = measure_of(place.figures[number], metric)
+    if found is None or now is None:
         return Change(f"{metric}_change", words.NOT_KNOWN, None)
-    by = now.value - before.value
+    by, share = found
     unit: words.Unit = "points" if words.words_of(metric).unit == "share" else "signed score"
     text = words.number(by, unit, words.decimals_of(now))
-    if metric not in RATE.values() or before.value == 0:
+    if metric not in RATE.values() or share is None:
         return Change(f"{metric}_change", text, repr(by))
-    share = by / before.value
     return Change(f"{metric}_change", text, repr(by), relative(share), repr(share))
 
 
@@ -263,127 +255,3 @@ def _notes(report: Report, place: Place, known: Sequence[Known]) -> list[str]:
             "same training again."
         )
     return notes
-
-
-# ------------------------------------------------------------------------------------------- the plane
-
-
-def _is_turned(report: Report, place: Place) -> bool:
-    """Whether a lower score is the better one, by what the log says of itself."""
-    if place.kind == "binary":
-        return False
-    header = report.comparison.headers.get(place.suite)
-    return header is not None and header[0].get("higher_is_better") is False
-
-
-def _plane(
-    report: Report, place: Place, known: Sequence[Known], turned: bool
-) -> tuple[Plane | None, tuple[str, ...]]:
-    """The drawing, and what could not be drawn in it."""
-    spots = _spots(report, place, known)
-    if not spots:
-        return None, ()
-    unit: words.Unit = "share" if place.kind == "binary" else "score"
-    axes = Axes(*_axis_titles(place, turned), "share", unit, turned)
-    lines = _lines(report, place, turned)
-    floor = [m.value for _, m in noise_of(report, place) if m.value is not None]
-    noise = sum(floor) / len(floor) if floor else None
-    wide, narrow = (draw(spots, axes, noise, lines, size) for size in (WIDE, NARROW))
-    drawn = {stroke.text for stroke in wide.strokes}
-    off = [line.text for line in lines if line.text not in drawn]
-    notes = [f"Too far off to be drawn: {', '.join(off)}."] if off else []
-    if wide.unlabelled or narrow.unlabelled:
-        left = dict.fromkeys((*wide.unlabelled, *narrow.unlabelled))
-        notes.append(f"Without a label in the picture, for want of room: {', '.join(map(str, left))}.")
-    label = _in_words(place, spots, lines, floor, turned)
-    has_limits = any(stroke.kind == "limit" for stroke in wide.strokes)
-    return Plane(label, wide, narrow, _front_told(place, spots, turned), has_limits), tuple(notes)
-
-
-def _front_told(place: Place, spots: Sequence[Spot], turned: bool) -> str:
-    front = [one_line(s.name, _NAME) for s in front_of(spots, turned)]
-    if not front or sum(s.may_ship for s in spots) < 2:
-        return ""
-    good = "highest accuracy" if place.kind == "binary" else "best mean score"
-    bad = "fewest flips" if place.kind == "binary" else "fewest losses"
-    if len(front) == 1:
-        return f"Of those that may ship, {front[0]} has both the {bad} and the {good}."
-    told = f"{', '.join(front[:-1])} and {front[-1]}"
-    return f"Of those that may ship, none beats {told} in both figures; which of them is a choice."
-
-
-def _spots(report: Report, place: Place, known: Sequence[Known]) -> list[Spot]:
-    found = []
-    for one, k, figures in zip(report.candidates, known, place.figures, strict=True):
-        x, y = measure_of(figures, RATE[place.kind]), measure_of(figures, LEVEL[place.kind])
-        if x is None or y is None:
-            continue
-        sure = confidence_text(one.comparison)
-        told = "; ".join(
-            words.spoken(measure, metric, sure)
-            for measure, metric in ((x, RATE[place.kind]), (y, LEVEL[place.kind]))
-        )
-        may_ship = one.role != "control" and one.verdict.status is not Status.INCOMPARABLE
-        note = ""
-        if k.role == "double":
-            note = f"{'two' if one.cost == 2 else k.cost} models for one answer"
-        found.append(Spot(k.number, k.name, k.role, x, y, told, note, k.is_subject, may_ship))
-    return found
-
-
-def _axis_titles(place: Place, turned: bool) -> tuple[str, str]:
-    if place.kind == "graded":
-        return (
-            "← Regression rate: score got worse",
-            f"↑ Mean score{', lower is better' if turned else ''}",
-        )
-    return "← NFR: was right, is wrong now", "↑ Accuracy"
-
-
-def _lines(report: Report, place: Place, turned: bool) -> list[Line]:
-    """The gate's limits on the two figures, and where the old model stands."""
-    limits, kind = limits_of(report.verdict), place.kind
-    unit: words.Unit = "share" if kind == "binary" else "score"
-    found = []
-    rate = limits.get((RATE[kind], place.suite, None))
-    if rate is not None:
-        title = words.words_of(RATE[kind]).title
-        found.append(Line("limit", "x", rate, f"limit: {title} {words.limit_text(rate, 'share')}"))
-    level = limits.get((LEVEL[kind], place.suite, None))
-    if level is not None:
-        name = _LEVEL_TITLES[kind].lower()
-        found.append(Line("limit", "y", level, f"limit: {name} {words.limit_text(level, unit)}"))
-    old = _old_level(report, place)
-    if old is None:
-        return found
-    delta = limits.get((_DELTA[kind], place.suite, None))
-    if delta is not None:
-        at = old - delta if turned else old + delta
-        short = words.words_of(_DELTA[kind])
-        found.append(
-            Line("limit", "y", at, f"limit: {short.title} {words.limit_text(delta, short.unit)}")
-        )
-    return [*found, Line("old", "y", old, "old model")]
-
-
-def _old_level(report: Report, place: Place) -> float | None:
-    """Of the candidate that the report is about, else of the first that has it."""
-    pairs = zip(report.candidates, place.figures, strict=True)
-    ranked = sorted(pairs, key=lambda pair: pair[0].comparison.id != report.comparison.id)
-    found = (measure_of(figures, _OLD[place.kind]) for _, figures in ranked)
-    return next((m.value for m in found if m is not None), None)
-
-
-def _in_words(
-    place: Place, spots: Sequence[Spot], lines: Sequence[Line], noise: Iterable[float], turned: bool
-) -> str:
-    """The picture for those who cannot see it: every figure that is drawn."""
-    level, rate = _LEVEL_TITLES[place.kind], words.words_of(RATE[place.kind]).title
-    parts = [f"{place.name}, {level.lower()} against {rate}, {_pairs_of(place)}"]
-    parts += [f"{s.number} {one_line(s.name, _NAME)} ({s.shape}): {s.told}" for s in spots]
-    front = front_of(spots, turned)
-    if front:
-        parts.append(f"front: {', '.join(one_line(s.name, _NAME) for s in front)}")
-    parts += [f"a mere re-fit flips {words.percent(value)}" for value in noise]
-    parts += [line.text for line in lines if line.kind == "limit"]
-    return ". ".join(parts) + "."

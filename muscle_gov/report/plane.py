@@ -38,8 +38,8 @@ class Spot:
     note: str = ""
     """A few words below its name."""
     is_subject: bool = False
-    may_ship: bool = False
-    """Whether it takes part in the front."""
+    is_meant: bool = False
+    """Meant to ship and fit to be compared, and so part of the front's contest."""
 
 
 @dataclass(frozen=True)
@@ -157,12 +157,12 @@ NARROW = Size(340, 380, 50, 8, 62, 50, 4)
 
 
 def front_of(spots: Sequence[Spot], is_turned: bool = False) -> list[Spot]:
-    """Those that may ship and that no other beats in both figures (equal in one, better in the other).
+    """Those meant to ship that no other beats in both figures (equal in one, better in the other).
 
     Two with the very same figures both stand in it. From the fewest flips to the most. By the values
     alone, whatever their intervals.
     """
-    able = [s for s in spots if s.may_ship and s.x.value is not None and s.y.value is not None]
+    able = [s for s in spots if s.is_meant and s.x.value is not None and s.y.value is not None]
     places = {s.number: (_value(s.x), -_value(s.y) if is_turned else _value(s.y)) for s in able}
 
     def beats(a: Spot, b: Spot) -> bool:

@@ -118,4 +118,4 @@ def labels_of(rows: Sequence[Row], scope: Scope) -> Tokens:
 
 
 def _plain(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "peft_config") else model
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

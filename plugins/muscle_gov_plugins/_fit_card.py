@@ -23,6 +23,7 @@ from muscle_gov.logs import read_json
 from muscle_gov_plugins._fit_card_text import card_text
 
 if TYPE_CHECKING:
+    from muscle_gov_plugins._fit_rows import Data
     from muscle_gov_plugins._fit_run import Plan, Settled, Work
     from muscle_gov_plugins._fit_train import Trained
     from muscle_gov_plugins._loss_batch import Loss
@@ -37,7 +38,7 @@ def record(
     work: Work, plan: Plan, loss: Loss, settled: Settled, trained: Trained, more: Mapping[str, Any]
 ) -> dict[str, Any]:
     """All that made an adapter, as JSON."""
-    data, recipe = settled.data, plan.recipe
+    recipe = plan.recipe
     return {
         "format": 1,
         "name": work.fitting.name,
@@ -50,20 +51,9 @@ def record(
             "source": loss.row.source,
             "settings": loss.settings.given(),
         },
-        "models": {
-            which: _model(loader)
-            for which, loader in (("old", work.old), ("new", work.new))
-            if loader is not None
-        },
+        "models": models(work),
         "starts_from": "nothing" if plan.is_fresh or work.new.adapter is None else "the candidate",
-        "data": {
-            "digest": data.digest,
-            "suites": dict(data.suites),
-            "training_rows": len(data.train),
-            "held_out_rows": len(data.held_out),
-            "unlabelled_rows": len(data.unlabelled),
-            "notes": list(data.notes),
-        },
+        "data": data(settled.data),
         "settled": dict(settled.notes),
         "training": {
             "step": trained.step,
@@ -74,6 +64,24 @@ def record(
         "versions": versions(),
         "peak_memory_bytes": peak_memory(),
         **more,
+    }
+
+
+def models(work: Work) -> dict[str, Any]:
+    """What was trained from."""
+    loaders = {"old": work.old, "new": work.new}
+    return {which: _model(loader) for which, loader in loaders.items() if loader is not None}
+
+
+def data(found: Data) -> dict[str, Any]:
+    """What was trained on: counts and digests, no texts."""
+    return {
+        "digest": found.digest,
+        "suites": dict(found.suites),
+        "training_rows": len(found.train),
+        "held_out_rows": len(found.held_out),
+        "unlabelled_rows": len(found.unlabelled),
+        "notes": list(found.notes),
     }
 
 

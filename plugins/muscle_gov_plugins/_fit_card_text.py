@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from muscle_gov_plugins._markdown_text import prose, span
+from muscle_gov_plugins import _markdown_text as markdown
 
 if TYPE_CHECKING:
     from muscle_gov import Candidate, Measure
@@ -88,11 +88,13 @@ def _models(record: Mapping[str, Any]) -> str:
 
 
 def _loss(record: Mapping[str, Any]) -> str:
-    loss = record["loss"]
-    settings = ", ".join(f"{name} = {_plain(value)}" for name, value in loss["settings"].items())
+    loss = record.get("loss")
+    if not loss:
+        return ""
+    settings = ", ".join(span(f"{name} = {_plain(value)}") for name, value in loss["settings"].items())
     return (
         f"## Loss\n\n{span(loss['name'])} ({prose(loss['source'])}):\n\n    {loss['equation']}\n"
-        + (f"\nWith {prose(settings)}.\n" if settings else "")
+        + (f"\nWith {settings}.\n" if settings else "")
     )
 
 
@@ -215,9 +217,17 @@ def _versions(record: Mapping[str, Any]) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(cells) + " |" for cells in rows]
-    return "\n".join(lines) + "\n"
+    return markdown.table(*head) + "".join(markdown.row(*cells) for cells in rows)
+
+
+def prose(text: str) -> str:
+    """A sentence in which nothing is taken for markup."""
+    return markdown.prose(text, 2000)
+
+
+def span(text: str) -> str:
+    """A name in a code span."""
+    return markdown.span(str(text), 300)
 
 
 def _plain(value: Any) -> str:

@@ -55,70 +55,106 @@ class Encoder:
         Written answers get an end-of-text token, but for those that `are_ended` calls unfinished.
         Raises InputError if the tokenizer has none.
         """
-        asked: list[Request] = []
-        places: list[tuple[int, int]] = []
-        for request, answer in zip(requests, answers, strict=True):
-            parts = _parts(request, answer)
-            places.append((len(asked), len(asked) + len(parts)))
-            asked += parts
-        found = self.text.read(asked)
+        asked = self.text.read([_as_asked(*pair) for pair in zip(requests, answers, strict=True)])
+        wholes = self._wholes(requests, answers)
         done = [
-            self._joined(request, answer, found[start:end])
-            for request, answer, (start, end) in zip(requests, answers, places, strict=True)
+            self._joined(request, answer, found, wholes.get(place))
+            for place, (request, answer, found) in enumerate(zip(requests, answers, asked, strict=True))
         ]
-        self._resolve(done, answers)
-        ended = are_ended if are_ended is not None else [True] * len(done)
+        settled = self._settled(done, answers)
+        ended = are_ended if are_ended is not None else [True] * len(settled)
         return [
             self._ended(request, one)
             if isinstance(one, Encoded) and answer is not None and request.choices is None and is_ended
             else one
-            for request, answer, one, is_ended in zip(requests, answers, done, ended, strict=True)
-            if not isinstance(one, _Open)  # none is left
+            for request, answer, one, is_ended in zip(requests, answers, settled, ended, strict=True)
         ]
 
+    def _wholes(
+        self, requests: Sequence[Request], answers: Sequence[str | None]
+    ) -> dict[int, Tokens | Refused]:
+        """Place → prompt and answer tokenised together, where an answer is to be written."""
+        plain: list[tuple[int, Request]] = []
+        chats: list[tuple[int, str]] = []
+        for place, (request, answer) in enumerate(zip(requests, answers, strict=True)):
+            if request.choices is not None or not answer:
+                continue
+            if not request.prompt:
+                plain.append((place, Request("", choices=(answer,))))
+            elif isinstance(request.prompt, str):
+                plain.append((place, Request(request.prompt + answer)))
+            else:
+                text = self.text._fill_template(request.prompt)
+                if isinstance(text, str):  # else the prompt alone is refused too
+                    chats.append((place, text + answer))
+        unreadable = [place for place, text in chats if not _is_unicode(text)]
+        chats = [(place, text) for place, text in chats if _is_unicode(text)]
+        read = self.text.read([request for _, request in plain])
+        found: dict[int, Tokens | Refused] = {
+            place: one
+            if isinstance(one, Refused)
+            else np.concatenate((one.prompt, *(one.choices or ())))
+            for (place, _), one in zip(plain, read, strict=True)
+        }
+        for (place, _), ids in zip(chats, self._tokenised([text for _, text in chats]), strict=True):
+            found[place] = np.array(ids, np.int64)
+        why = "prompt or answer has a lone surrogate, which no tokenizer reads"
+        return found | dict.fromkeys(unreadable, Refused(why))
+
     def _joined(
-        self, request: Request, answer: str | None, parts: Sequence[Asked | Refused]
+        self,
+        request: Request,
+        answer: str | None,
+        found: Asked | Refused,
+        whole: Tokens | Refused | None,
     ) -> Encoded | Refused | _Open:
-        refused = next((part for part in parts if isinstance(part, Refused)), None)
-        if refused is not None:
-            return refused
-        read = [part for part in parts if isinstance(part, Asked)]
-        prompt = read[0].prompt
-        if answer is None or (request.choices is None and not answer):
+        if isinstance(found, Refused):
+            return found
+        prompt = found.prompt
+        if request.choices is not None and answer is not None:  # as they are scored
+            return Encoded(np.concatenate((prompt, *(found.choices or ())[:1])), len(prompt))
+        if whole is None:
             return Encoded(prompt, len(prompt))
-        choices = read[-1].choices or ()
-        whole = np.concatenate((read[-1].prompt, choices[0]))
-        if request.choices is not None:
-            return Encoded(whole, len(prompt))
+        if isinstance(whole, Refused):
+            return whole
         if len(whole) > len(prompt) and common(whole, prompt) == len(prompt):
             return Encoded(whole, len(prompt))
         return _Open(prompt, whole)
 
-    def _resolve(self, done: list[Encoded | Refused | _Open], answers: Sequence[str | None]) -> None:
-        """Settle those of which the prompt's tokens are no beginning of the whole: the answer's own
-        tokens follow the prompt's if the text is the same, else the prompt ends where they part."""
-        open_ones = [(place, one) for place, one in enumerate(done) if isinstance(one, _Open)]
-        if not open_ones:
-            return
-        tokenizer = self.text.tokenizer
-        alone = tokenizer(
-            [answers[place] for place, _ in open_ones],
+    def _settled(
+        self, done: Sequence[Encoded | Refused | _Open], answers: Sequence[str | None]
+    ) -> list[Encoded | Refused]:
+        """Where the prompt's tokens are no beginning of the whole: the answer's own tokens follow the
+        prompt's if that is the same text, else the prompt ends where they part."""
+        places = [place for place, one in enumerate(done) if isinstance(one, _Open)]
+        alone = dict(zip(places, self._tokenised([answers[p] or "" for p in places]), strict=True))
+        return [
+            self._closed(one, alone[place]) if isinstance(one, _Open) else one
+            for place, one in enumerate(done)
+        ]
+
+    def _closed(self, one: _Open, answer: Sequence[int]) -> Encoded | Refused:
+        tokens = np.concatenate((one.prompt, np.array(answer, np.int64)))
+        decode = self.text.tokenizer.decode
+        if len(answer) and decode(tokens.tolist()) == decode(one.whole.tolist()):
+            return Encoded(tokens, len(one.prompt))
+        start = common(one.whole, one.prompt)
+        if 0 < start < len(one.whole):
+            return Encoded(one.whole, start, is_merged=True)
+        return Refused("prompt and answer are one token, so there is nothing to predict it from")
+
+    def _tokenised(self, texts: Sequence[str]) -> list[list[int]]:
+        """Each text's tokens, with nothing put in front."""
+        if not texts:
+            return []
+        found: list[list[int]] = self.text.tokenizer(
+            list(texts),
             add_special_tokens=False,
             return_attention_mask=False,
             return_token_type_ids=False,
             verbose=False,
         )["input_ids"]
-        for (place, one), ids in zip(open_ones, alone, strict=True):
-            tokens = np.concatenate((one.prompt, np.array(ids, np.int64)))
-            if ids and tokenizer.decode(tokens.tolist()) == tokenizer.decode(one.whole.tolist()):
-                done[place] = Encoded(tokens, len(one.prompt))
-                continue
-            start = common(one.whole, one.prompt)
-            done[place] = (
-                Encoded(one.whole, start, is_merged=True)
-                if 0 < start < len(one.whole)
-                else Refused("prompt and answer are one token, so there is nothing to predict it from")
-            )
+        return found
 
     # ------------------------------------------------------------------------------------ the end
 
@@ -156,7 +192,7 @@ class Encoder:
         except Exception:  # a template raises what it likes; predicting says so where it matters
             return -1
         _, found, tail = text.rpartition(_MARK)
-        ids = self.text.tokenizer(tail, add_special_tokens=False)["input_ids"] if found and tail else []
+        ids = self._tokenised([tail])[0] if found and tail else []
         return int(ids[0]) if ids else -1
 
 
@@ -168,13 +204,19 @@ class _Open:
     whole: Tokens
 
 
-def _parts(request: Request, answer: str | None) -> list[Request]:
-    """What has to be tokenised: the prompt as it is asked, and the prompt with the answer."""
-    if request.choices is not None:
-        shown = request.choices if answer is None else (answer,)
-        return [Request(request.prompt, choices=shown)]
-    asked = Request(request.prompt)
-    return [asked, Request(request.prompt, choices=(answer,))] if answer else [asked]
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _as_asked(request: Request, answer: str | None) -> Request:
+    """The request as far as the prompt's tokens depend on it; of choices, the answer alone."""
+    if request.choices is None:
+        return Request(request.prompt)
+    return Request(request.prompt, choices=request.choices if answer is None else (answer,))
 
 
 def _stated_ends(loader: HfLoader) -> set[int | None]:

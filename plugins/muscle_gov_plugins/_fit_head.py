@@ -24,7 +24,7 @@ class Parts:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        base = model.get_base_model() if hasattr(model, "peft_config") else model
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.base, self.decoder = base, base.get_decoder()
         self.head = base.get_output_embeddings()
         config = base.config.get_text_config(decoder=True)

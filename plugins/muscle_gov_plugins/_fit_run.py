@@ -106,6 +106,16 @@ class Work:
             told.figures = figures
         self.fitting.watch(told)
 
+    @property
+    def limit_tokens(self) -> int | None:
+        """Most tokens of a row."""
+        return self.recipe.max_length or _context(self.new)
+
+    def result(self) -> HfLoader:
+        """The candidate with the adapter that is, or will be, in the fitting's folder."""
+        folder = self.fitting.workdir / "adapter"
+        return dataclasses.replace(self.candidate, adapter=folder, adapter_revision=None)
+
     def read(self) -> Data:
         """The training data, as the candidate would be asked."""
         self.tell("reading data", 0, 0)
@@ -115,7 +125,7 @@ class Work:
             self.tokenizer,
             validation=self.recipe.validation,
             seed=self.recipe.seed,
-            limit_tokens=self.recipe.max_length or _context(self.new),
+            limit_tokens=self.limit_tokens,
         )
 
     def old_teacher(self, rows: Sequence[Row], keeping: Keeping) -> Any:
@@ -152,10 +162,8 @@ def fit(plan: Plan, fitting: Fitting) -> HfLoader:
     """Train by the plan, or go on with it, or return what is there. Raises InputError, ModelError."""
     loss = Loss(plan.row, plan.settings)
     work = Work(fitting, plan.recipe, loss.needs)
-    key = _claim(fitting, plan)
-    result = dataclasses.replace(
-        work.candidate, adapter=fitting.workdir / "adapter", adapter_revision=None
-    )
+    key = claim(fitting, plan.kind, plan.options)
+    result = work.result()
     if card.is_whole(fitting.workdir / "adapter", key):
         work.tell("done", 1, 1)
         return result
@@ -168,10 +176,13 @@ def fit(plan: Plan, fitting: Fitting) -> HfLoader:
             loss = Loss(plan.row, settled.settings)
         _check_rows(fitting, settled.data)
         trained, about = _trained(work, plan, loss, settled.data)
+        gc.collect()
+        release()
     record = card.record(
         work, plan, loss, settled, trained, about | {"key": key, "seconds": time.monotonic() - started}
     )
     card.write(fitting.workdir / "adapter", trained.adapter, record)
+    shutil.rmtree(fitting.workdir / "training")
     work.tell("done", 1, 1)
     return result
 
@@ -308,7 +319,7 @@ def _first_tokens(data: Data) -> Any:
     return torch.from_numpy(data.train[0].tokens)
 
 
-def _claim(fitting: Fitting, plan: Plan) -> str:
+def claim(fitting: Fitting, kind: str, options: Mapping[str, Any]) -> str:
     """The key of this fit; the folder is marked with it. Raises InputError if it is another's."""
     import orjson
 
@@ -319,7 +330,7 @@ def _claim(fitting: Fitting, plan: Plan) -> str:
         name: dataclasses.asdict(suite.facts()) if not hasattr(suite, "members") else name
         for name, suite in fitting.training.items()
     }
-    key = content_hash({"kind": plan.kind, "options": plan.options, "models": facts, "data": suites})
+    key = content_hash({"kind": kind, "options": options, "models": facts, "data": suites})
     mark = fitting.workdir / "key.json"
     fitting.workdir.mkdir(parents=True, exist_ok=True)
     if mark.is_file():

@@ -147,12 +147,10 @@ class _Fitter(transformers.Trainer):  # type: ignore[misc]
         places = inputs["places"].tolist()
         # teachers first: one that is the student's own network with another adapter must not come
         # between the student's way forward and its way back
-        model.eval()
         taught = {
             name: teacher.of(places, self.parts.device)
             for name, teacher in self.lesson.teachers.items()
         }
-        model.train()
         hidden, labels, rows = predicted(self.parts, inputs)
         is_answer = inputs["is_answer"][:, 1:][inputs["labels"][:, 1:] != -100].to(labels.device)
         tokens = BatchTokens(labels, rows, is_answer, taught.get("old"), taught.get("new"))

@@ -101,7 +101,7 @@ class Loss:
         return [*(part.term.name for part in self._parts), *aligned, "loss"]
 
     def _means(self, batch: _Batch, sums: Tensor, count: int) -> dict[str, float]:
-        """The sums (of terms, of teachers, the loss) as means; the one place that waits for the device."""
+        """The sums (of terms, of teachers, the loss) as means; nothing else waits for the device."""
         own = [batch.share(part) if part.term.own_mean else sums.new_ones(()) for part in self._parts]
         rest = sums.new_ones(len(sums) - len(own))
         means = sums * torch.cat([torch.stack(own), rest]) / count

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, ClassVar, Literal
 
 from muscle_gov import Report, hookimpl
-from muscle_gov.data import Comparison, Flip, Verdict
+from muscle_gov.data import Candidate, Comparison, Flip, Measure, Status, SuiteFigures, Verdict
 
 SCHEMA = "muscle-gov/report"
 SCHEMA_VERSION = 1
@@ -61,6 +61,36 @@ class JsonReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CandidateDocument:
+    """One model that was judged against the same old one; its rules and slices are in its own report."""
+
+    name: str
+    role: str
+    """`update` (the candidate as it came), `mitigation`, or `control` (never meant to ship)."""
+    about: str
+    """One line: what it is."""
+    is_subject: bool
+    """Whether it is the one whose verdict and comparison this document holds."""
+    cost: float
+    """Models that are run for one answer: 2 for an ensemble of two."""
+    of: str | None
+    """For a control: the mitigation it belongs to, where it belongs to one alone."""
+    comparison_id: str
+    """Its comparison in the store; `muscle-gov report ID` writes the report of it."""
+    status: Status
+    """Its verdict."""
+    reason: str
+    """One sentence in plain words."""
+    exit_code: int
+    """0 pass (or compared without being judged), 1 the gate failed, 3 no verdict."""
+    suites: tuple[SuiteFigures, ...]
+    total: SuiteFigures | None
+    """All its binary suites pooled; null with fewer than two."""
+    noise: Mapping[str, Measure] | None
+    """For a control that is a mere re-fit of the update: suite → NFR from the update to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportDocument:
     """One comparison of an OLD and a NEW model, its verdict, and the answers that changed."""
 
@@ -76,6 +106,9 @@ class ReportDocument:
     """The command line that made it."""
     store: str | None
     """The file that the comparison is kept in."""
+    candidates: tuple[CandidateDocument, ...]
+    """Where an update was mended: every model that was judged, the update first, then mitigations and
+    controls. Empty where none was; not there in documents of versions that could not mend."""
     flip_counts: Mapping[str, int]
     """By kind, over all suites, whether listed below or not."""
     flips: Iterable[Flip]
@@ -96,8 +129,27 @@ def _head(report: Report) -> dict[str, Any]:
         "comparison": report.comparison,
         "command": report.command,
         "store": report.store,
+        "candidates": [_candidate(report, one) for one in report.candidates],
         "flip_counts": report.flip_counts,
     }
+
+
+def _candidate(report: Report, one: Candidate) -> CandidateDocument:
+    return CandidateDocument(
+        name=one.name,
+        role=one.role,
+        about=one.about,
+        is_subject=one.comparison.id == report.comparison.id,
+        cost=one.cost,
+        of=one.of,
+        comparison_id=one.comparison.id,
+        status=one.verdict.status,
+        reason=one.verdict.reason,
+        exit_code=one.verdict.exit_code,
+        suites=one.comparison.suites,
+        total=one.comparison.total,
+        noise=one.noise,
+    )
 
 
 def _flip(flip: Flip) -> Any:
@@ -148,6 +200,8 @@ def schema() -> dict[str, Any]:
         "title": "Instance Id",
         "type": "string",
     }
+    # documents that were written before there were candidates are valid still
+    made["required"].remove("candidates")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
 
 

@@ -15,6 +15,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
 from muscle_gov import Flip, Report, hookimpl
+from muscle_gov_plugins._markdown_candidates import candidates
+from muscle_gov_plugins._markdown_figures import MARKS, figure, p_text, percent, value_of
 from muscle_gov_plugins._markdown_text import Section, fit, prose, row, span, table
 
 if TYPE_CHECKING:
@@ -27,13 +29,6 @@ HARMFUL = {
     "negative": "right → wrong",
     "loss": "score fell",
     "wrong_to_wrong": "wrong → wrong otherwise",
-}
-_MARKS = {
-    "PASS": "✅",
-    "FAIL": "❌",
-    "INCONCLUSIVE": "❔",
-    "INCOMPARABLE": "⛔",
-    "NOT JUDGED": "⚪",
 }
 _STATUS_ORDER = ("FAIL", "INCOMPARABLE", "INCONCLUSIVE", "NOT JUDGED", "PASS")
 _LEVELS = ("blocks", "warns", "notes")
@@ -78,6 +73,7 @@ class MarkdownReport:
             _rules(report.verdict),
             _findings(report.verdict.findings),
             _suites(report),
+            candidates(report),
             _slices(report, self.slices),
             _waivers(report.verdict.waivers),
             _flips(report, self.flips, self.chars),
@@ -97,7 +93,7 @@ def _head(report: Report) -> str:
     what = f"{span(comparison.new.name, _NAME)} against {span(comparison.old.name, _NAME)}"
     scope = f"{suites} {'suites' if suites != 1 else 'suite'}, {pairs:,} pairs"
     return (
-        f"## {_MARKS[status]} {status}\n\n**{status}:** {prose(verdict.reason)}\n\n"
+        f"## {MARKS[status]} {status}\n\n**{status}:** {prose(verdict.reason)}\n\n"
         f"{what} on {scope}: {_changes(report)}.\n"
     )
 
@@ -153,7 +149,7 @@ def _rule_row(result: RuleResult) -> str:
     place = result.suite + (f" [{result.slice}]" if result.slice else "")
     status = result.status.value
     return row(
-        f"{_MARKS[status]} {status}",
+        f"{MARKS[status]} {status}",
         rule_words(result.rule),
         span(place, 2 * _NAME),
         f"{result.measure.n:,}" if result.measure else "∅",
@@ -181,7 +177,7 @@ def _findings(findings: Sequence[Finding]) -> Section:
 def _suites(report: Report) -> Section:
     comparison = report.comparison
     listed = [*comparison.suites, *([comparison.total] if comparison.total else [])]
-    noisy = any(_value(figures, "noise_floor") is not None for figures in listed)
+    noisy = any(value_of(figures, "noise_floor") is not None for figures in listed)
     names = ["Suite", "Pairs", "Coverage", "Old", "New", "Change", "Worse", "Better"]
     names += ["Noise floor"] if noisy else []
     names.append("p")
@@ -197,14 +193,14 @@ def _suites(report: Report) -> Section:
 
 def _suite_row(figures: SuiteFigures, noisy: bool) -> str:
     old, new, change, worse, better = _COLUMNS[figures.kind]
-    coverage = f"{_percent(figures.coverage)} %"
+    coverage = f"{percent(figures.coverage)} %"
     return row(
         span(figures.suite, 2 * _NAME),
         f"{figures.n_pairs:,}",
         coverage,
-        *(_figure(figures, name) for name in (old, new, change, worse, better)),
-        *([_figure(figures, "noise_floor")] if noisy else []),
-        _p(figures.p_value if figures.p_adjusted is None else figures.p_adjusted),
+        *(figure(figures, name) for name in (old, new, change, worse, better)),
+        *([figure(figures, "noise_floor")] if noisy else []),
+        p_text(figures.p_value if figures.p_adjusted is None else figures.p_adjusted),
     )
 
 
@@ -215,7 +211,7 @@ def _slices(report: Report, most: int) -> Section:
 
     def badness(figures: SuiteFigures) -> tuple[float, int]:
         worse = _COLUMNS[figures.kind][3]
-        return -(_value(figures, worse) or 0.0), -figures.n_pairs
+        return -(value_of(figures, worse) or 0.0), -figures.n_pairs
 
     ranked = sorted(comparison.slices, key=badness)
     lead = (
@@ -236,9 +232,9 @@ def _slice_row(figures: SuiteFigures) -> str:
         span(figures.slice, 2 * _NAME),
         span(figures.suite, 2 * _NAME),
         f"{figures.n_pairs:,}",
-        _figure(figures, change),
-        _figure(figures, worse),
-        _p(figures.p_adjusted),
+        figure(figures, change),
+        figure(figures, worse),
+        p_text(figures.p_adjusted),
     )
 
 
@@ -290,42 +286,3 @@ def _flip_lines(flip: Flip, chars: int) -> str:
     if flip.waived is not None:
         lines.append(f"  - waived: {prose(flip.waived)}")
     return "\n".join(lines) + "\n"
-
-
-# ------------------------------------------------------------------------------------------- figures
-
-
-def _value(figures: SuiteFigures, metric: str) -> float | None:
-    measure = figures.measures.get(metric)
-    return None if measure is None else measure.value
-
-
-def _figure(figures: SuiteFigures, metric: str) -> str:
-    """`57.6 % [53.4, 61.8]`, changes in points; scores on a scale keep their own unit."""
-    measure = figures.measures.get(metric)
-    if measure is None or measure.value is None:
-        return "∅"
-    number, unit = (_percent, " %") if not metric.startswith("score_") else (_number, "")
-    if metric == "accuracy_delta":
-        unit = " pp"
-    text = f"{number(measure.value)}{unit}"
-    if measure.low is None or measure.high is None:
-        return text
-    return f"{text} [{number(measure.low)}, {number(measure.high)}]"
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}".replace("-", "−")
-
-
-def _percent(share: float) -> str:
-    """A share in percent; small ones keep two digits, since 0.04 is not nothing."""
-    percent = 100 * share + 0.0  # no minus zero
-    shown = f"{percent:.1f}" if abs(percent) >= 0.995 or percent == 0 else f"{percent:.2g}"
-    return shown.replace("-", "−")
-
-
-def _p(p_value: float | None) -> str:
-    if p_value is None:
-        return "∅"
-    return "< 0.0001" if p_value < 0.0001 else f"{p_value:.3g}"

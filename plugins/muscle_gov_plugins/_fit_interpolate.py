@@ -1,0 +1,133 @@
+"""Looks at adapters on the line between two, and writes the chosen one."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from muscle_gov import Fitting, InputError
+from muscle_gov_plugins import _fit_card as card
+from muscle_gov_plugins import _model_files as files
+from muscle_gov_plugins._fit_adapters import line
+from muscle_gov_plugins._fit_choose import Bools, choose_point, old_right
+from muscle_gov_plugins._fit_head import Parts
+from muscle_gov_plugins._fit_measure import measure
+from muscle_gov_plugins._fit_recipe import Recipe
+from muscle_gov_plugins._fit_rows import Data
+from muscle_gov_plugins._fit_run import Work, claim
+from muscle_gov_plugins._hf_load import load, settings
+from muscle_gov_plugins._hf_memory import release
+from muscle_gov_plugins.loader_hf import HfLoader
+
+if TYPE_CHECKING:
+    from muscle_gov_plugins.mitigate_interpolate import Interpolate
+
+
+def interpolate(options: Interpolate, fitting: Fitting) -> HfLoader:
+    """Fit the line's end if need be, look at every point, write the chosen one."""
+    end = _end(options, fitting)
+    recipe = _recipe(options, end)
+    work = Work(fitting, recipe, frozenset({"old"}))
+    own = work.new.adapter_checkpoint()
+    told = _told(options, end)
+    key = claim(fitting, "interpolate", told)
+    result = work.result()
+    if card.is_whole(fitting.workdir / "adapter", key):
+        work.tell("done", 1, 1)
+        return result
+    started = time.monotonic()
+    start = None if own is None else own.folder
+    with settings(work.new.threads):
+        data = work.read()
+        if not data.held_out:
+            raise InputError(f"{fitting.name}: no rows with right answers are held out to choose by")
+        old = old_right(work, data.held_out)
+        points = dict(_rights(work, data, start, end, options.points))
+        candidate = points[0.0]
+        looked = ((point, points[point]) for point in options.points)
+        chosen, choice = choose_point(looked, old, candidate, options.tolerance)
+    folder = fitting.workdir / "points" / "chosen"
+    line(start, end, chosen, folder)
+    record = _record(work, told, data, choice) | {"key": key, "seconds": time.monotonic() - started}
+    card.write(fitting.workdir / "adapter", folder, record)
+    shutil.rmtree(fitting.workdir / "points")
+    work.tell("done", 1, 1)
+    return result
+
+
+def _end(options: Interpolate, fitting: Fitting) -> Path:
+    """Folder of the mended adapter."""
+    if options.of is None:
+        return files.resolve(str(options.adapter), None, "adapter").folder
+    made = options.of.fit(options.end(fitting))
+    if not isinstance(made, HfLoader) or made.adapter is None:
+        raise InputError(f"{fitting.name}: of: must be a mitigation that makes an adapter")
+    return Path(made.adapter)
+
+
+def _recipe(options: Interpolate, end: Path) -> Recipe:
+    """How rows were held out when the mended adapter was trained; what else a recipe says matters not."""
+    if isinstance(options.of, Recipe):
+        return options.of
+    told: Any = {}
+    if (end / card.RECORD).is_file():
+        told = card.read_record(end).get("recipe", {})
+    return Recipe(
+        validation=told.get("validation", options.validation), seed=told.get("seed", options.seed)
+    )
+
+
+def _told(options: Interpolate, end: Path) -> dict[str, Any]:
+    """The options with the line's end by its content."""
+    known = {name: getattr(options, name) for name in ("points", "tolerance", "validation", "seed")}
+    digest = files.adapter_digest(files.resolve(str(end), None, "adapter"))
+    return known | {"end": digest, "of": repr(options.of) if options.of is not None else None}
+
+
+def _rights(
+    work: Work, data: Data, start: Path | None, end: Path, points: tuple[float, ...]
+) -> Iterator[tuple[float, Bools]]:
+    """(point, [rows] is the whole answer right?) for every point, and for the candidate at 0."""
+    import peft
+
+    wanted = sorted({0.0, *points})
+    model, _ = load(work.base)
+    try:
+        for number, point in enumerate(wanted):
+            work.tell("choosing", number, len(wanted))
+            folder = work.fitting.workdir / "points" / f"{point:g}"
+            line(start, end, point, folder)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # peft says that the model had an adapter before
+                tuned = peft.PeftModel.from_pretrained(model, str(folder))
+            found = measure(Parts(tuned), data.held_out, work.pad, work.recipe.chunk)
+            yield point, found.right
+            model = tuned.unload()
+    finally:
+        del model
+        gc.collect()
+        release()
+
+
+def _record(work: Work, told: dict[str, Any], data: Data, choice: dict[str, Any]) -> dict[str, Any]:
+    recipe = work.recipe
+    return {
+        "format": 1,
+        "name": work.fitting.name,
+        "mitigation": "interpolate",
+        "options": told,
+        "recipe": {"validation": recipe.validation, "seed": recipe.seed},
+        "models": card.models(work),
+        "starts_from": "the candidate" if work.new.adapter is not None else "nothing",
+        "data": card.data(data),
+        "settled": {"choice": choice},
+        "versions": card.versions(),
+        "peak_memory_bytes": card.peak_memory(),
+    }
+
+
