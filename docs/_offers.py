@@ -222,7 +222,7 @@ def _toml_default(f: dataclasses.Field[Any]) -> str:
         return "(required)" if f.default_factory is dataclasses.MISSING else "(empty)"
     if f.default is None:
         return "–"
-    return code("[]" if f.default == () else json.dumps(f.default))
+    return code("[]" if f.default == () else json.dumps(f.default, default=str))  # a path is a text
 
 
 # -------------------------------------------------------------------------------------------- findings

@@ -22,7 +22,7 @@ import click
 import pytest
 
 import muscle_gov
-from muscle_gov import hookspecs, plugins, settings
+from muscle_gov import config, hookspecs, mend, pipeline, plugins, settings
 from muscle_gov.cli import cli
 from muscle_gov.config import TABLES, parse_rule
 from muscle_gov.store import open_store
@@ -168,13 +168,15 @@ def test_every_protocol_is_documented_with_the_exact_arguments_of_its_methods(ki
 
 def test_every_offer_and_option_is_documented(built_in: plugins.Plugins) -> None:
     text = read("reference/plugins.md")
-    for kind in ("readers", "metrics", "reports"):
+    for kind in plugins.KINDS:
         part = text.partition(f"\n## {kind.capitalize()}\n")[2].partition("\n## ")[0]
+        shared = part.partition("\n### Options of training\n")[2].partition("\n### ")[0]
         for name in built_in.names(kind):
             section = part.partition(f"\n### {name}\n")[2].partition("\n### ")[0]
             assert section, name
+            shown = section + (shared if "(#options-of-training)" in section else "")
             for option in plugins.options(built_in.get(kind, name)):
-                assert f"| `{option.name}` |" in section
+                assert f"| `{option.name}` |" in shown, f"{name}.{option.name}"
 
 
 def test_every_metric_is_defined_with_title_and_direction(built_in: plugins.Plugins) -> None:
@@ -306,6 +308,61 @@ def test_toml_examples_are_toml(page: Path) -> None:
         tomllib.loads(content)
 
 
+PARTS = {
+    r"\[(models\.)?old\]": '[models.old]\npath = "models/assistant-1.0"\n',
+    r"\[(models\.)?new\]": '[models.new]\npath = "models/assistant-1.1"\n',
+    r"\[suites\.": '[suites.questions]\npath = "q.jsonl"\nprompt = "{{ q }}"\ntarget = "{{ a }}"\n',
+    r"\[training\.": '[training.examples]\nlike = "questions"\npath = "examples.jsonl"\n',
+}
+"""Tables of a file that runs models, for the examples that show only what they are about."""
+SHOWN = [
+    pytest.param(content, id=f"{page.relative_to(CHECKOUT)}-{i}")
+    for page in PAGES
+    if page != DOCS / "config.md"  # its examples have a test of their own
+    for i, content in enumerate(fenced(page, "toml"))
+    if re.search(r"^\[(models|suites|training|mitigations)\.", content, re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("content", SHOWN)
+def test_every_example_of_a_configuration_is_right(
+    content: str, with_programs: plugins.Plugins, tmp_path: Path
+) -> None:
+    missing = [text for head, text in PARTS.items() if not re.search(f"^{head}", content, re.MULTILINE)]
+    if "[mitigations." not in content and "[finetune." not in content:
+        missing = [text for text in missing if "[training." not in text]
+    (tmp_path / "update.toml").write_text("\n".join([content, *missing]))
+    try:
+        config.load_update(tmp_path / "update.toml", with_programs)
+    except config.ConfigError as error:
+        assert [p for p in error.problems if "there is no file or directory" not in p] == []
+
+
+@pytest.fixture(scope="module")
+def with_programs() -> Iterator[plugins.Plugins]:
+    """The built-in plugins and the second one of the guide to writing them."""
+    folder = CHECKOUT / "tests" / "third_party" / "muscle_gov_programs"
+    group = hookspecs.ENTRY_POINT_GROUP
+    mine = EntryPoint("programs", "muscle_gov_programs", group)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield plugins.load([*entry_points(group=group), mine])
+
+
+def test_the_mitigation_in_the_guide_mends_what_the_guide_shows(
+    with_programs: plugins.Plugins, tmp_path: Path
+) -> None:
+    (content,) = (one for one in fenced(DOCS / "writing-plugins.md", "toml") if "[mitigations." in one)
+    fewer = content.replace('"sums"\n', '"sums"\ncount = 25\n')
+    (tmp_path / "update.toml").write_text(fewer.replace('"python"', json.dumps(sys.executable)))
+    update = config.load_update(tmp_path / "update.toml", with_programs)
+    predicting = pipeline.Predicting(update.suites, update.predict)
+    with open_store(":memory:") as store:
+        candidates = mend.run_mend(store, with_programs, update, predicting).report.candidates
+    before, after, control = (one.comparison.suites[0].measures["nfr"].value for one in candidates)
+    assert before > after >= control == 0
+
+
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
 def test_python_examples_compile(page: Path) -> None:
     for content in fenced(page, "python"):
@@ -328,6 +385,86 @@ def test_the_plugin_in_the_readme_works(tmp_path: Path, monkeypatch: pytest.Monk
 
     over = {"negative_flip": 1.0, "positive_flip": -1.0}
     assert metric.measure(Spy(), 0.9) == (over, None, 0.9, False)
+
+
+def test_the_loss_in_the_guide_is_the_sum_that_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    from muscle_gov_plugins._loss_batch import Loss
+    from muscle_gov_plugins._loss_terms import BatchTokens, Full, judge
+
+    (source,) = (one for one in fenced(DOCS / "writing-plugins.md", "python") if "LossMitigation" in one)
+    (tmp_path / "plugin_of_the_guide.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = plugins.load([EntryPoint("keep", "plugin_of_the_guide", hookspecs.ENTRY_POINT_GROUP)])
+    assert [info.error for info in found.infos] == [None]
+    mine = found.make("mitigations", "keep-right", {"distance_weight": 3.0, "steps": 5})
+    loss = Loss(mine.row, mine.settings())
+    assert (loss.needs, mine.steps) == ({"old"}, 5)
+
+    chance = torch.Generator().manual_seed(0)
+    scores, hidden = (torch.randn(40, 7, generator=chance) for _ in range(2))
+    labels, rows = torch.randint(7, (40,), generator=chance), torch.arange(40) // 8
+    old = judge(scores, labels)
+    old.scores = Full(scores)
+    tokens = BatchTokens(labels, rows, torch.ones(40, dtype=torch.bool), old, None)
+    given, _ = loss(hidden.clone().requires_grad_(), lambda some: some, tokens, 40.0, 16)
+    right = scores.argmax(1) == labels
+    assert 0 < right.sum() < 40
+    log_p, log_old = (torch.log_softmax(some / 2.0, 1) for some in (hidden, scores))
+    pull = (log_old.exp() * (log_old - log_p)).sum(1)
+    plain = -torch.log_softmax(hidden, 1).gather(1, labels[:, None])[:, 0]
+    assert given.item() == pytest.approx((plain + 3.0 * pull * right).mean().item(), rel=1e-5)
+
+
+def test_what_is_derived_from_the_tables_of_the_paper_follows_from_them() -> None:
+    page = read("mending.md")
+    rows = re.findall(r"^\| \w+, [^|]+→[^|]+ \|(.*)\|$", page, re.MULTILINE)
+    assert len(rows) == 12
+    for row in rows:
+        told = [float(cell.strip(" %").replace("−", "-")) for cell in row.split("|")]
+        old, new, mended, nfr, change = told[:5]
+        factors = (nfr + change) / nfr, (100 - mended) / (100 - new)
+
+        def relative(acc: float, rate: float, acc_old: float = old) -> float:
+            return rate / (acc_old / 100 * (100 - acc))
+
+        derived = factors[0], relative(mended, nfr + change) / relative(new, nfr), factors[1]
+        assert told[5:] == pytest.approx([100 * (one - 1) for one in derived], abs=0.0501), row
+        assert derived[0] == pytest.approx(derived[1] * derived[2])
+
+
+def test_the_worked_example_of_mending_runs(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from cli_runner import muscle_gov
+    from tiny_models import make_model
+
+    for seed, version in enumerate(("1.0", "1.1")):
+        make_model(tmp_path / "models" / f"assistant-{version}", seed=seed)
+    numbers = iter(range(1000))
+    for name, count in (("questions", 12), ("examples", 30), ("traffic", 6)):
+        rows = [
+            {"question": f"what is {i}", "answer": f"one {i % 3}"} for i, _ in zip(numbers, range(count))
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (content,) = fenced(DOCS / "mending.md", "toml")
+    shorter = re.sub(r"(?m)^rank = \d+$", "rank = 2\nsteps = 2\nscope = 'answer'", content)
+    shorter = shorter.replace("max_tokens = 16", "max_tokens = 4")
+    (tmp_path / "update.toml").write_text(shorter)
+    made = muscle_gov("finetune", "update.toml", "--quiet", cwd=tmp_path)
+    assert made.code == 0, made.err
+    ran = muscle_gov("run", "--mend", "update.toml", "--quiet", "--json", "-", cwd=tmp_path)
+    assert "crashed" not in ran.err
+    listed = [(one["name"], one["role"]) for one in ran.json["candidates"]]
+    assert listed[1:3] == [("muscle", "mitigation"), ("ensemble-distil", "mitigation")]
+    assert {name for name, role in listed if role == "control"} == {"cross-entropy", "refit", "ensemble"}
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    for name in ("muscle", "ensemble-distil"):
+        (folder,) = (tmp_path / "mended").glob(f"{name}-*/adapter")
+        assert {"README.md", "muscle-gov.json", "adapter_model.safetensors"} <= {
+            path.name for path in folder.iterdir()
+        }
 
 
 @pytest.fixture(scope="module")

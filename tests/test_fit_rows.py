@@ -19,7 +19,7 @@ from muscle_gov.logs import content_hash
 pytest.importorskip("peft")
 
 from muscle_gov_plugins import _fit_rows as fit
-from muscle_gov_plugins._fit_encoder import Encoder
+from muscle_gov_plugins._fit_encoder import Encoded, Encoder
 from muscle_gov_plugins._fit_fill import Asking, fill
 from muscle_gov_plugins._hf_text import Asked, Text
 from muscle_gov_plugins.loader_ensemble import EnsembleLoader
@@ -145,6 +145,27 @@ def test_an_answer_that_merges_with_the_prompt_is_told(loader: HfLoader, tokeniz
     whole = tokenizer("the question")["input_ids"]
     assert row.tokens.tolist()[:-1] != whole
     assert tokenizer.decode(row.tokens[:-1].tolist()) == tokenizer.decode(whole)
+
+
+def test_an_answer_that_begins_in_the_prompt_is_told(loader: HfLoader, tmp_path: Path) -> None:
+    """A tokenizer that puts a space before every text: the answer cannot be tokenised alone."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["</s>", "<unk>", "▁the", "▁cat", "▁cats", "▁s", "▁Q", ":", "▁"]
+    core = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, "<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    core.decoder = decoders.Metaspace(prepend_scheme="always")
+    own = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>", unk_token="<unk>")
+    encoder = Encoder(loader, own)
+    plain, merged = encoder.encode([Request("the cat"), Request("the cat")], [" s", "s"])
+    assert isinstance(plain, Encoded)
+    assert isinstance(merged, Encoded)
+    assert (plain.tokens.tolist(), plain.prompt, plain.is_merged) == ([2, 3, 5, 0], 2, False)
+    assert (merged.tokens.tolist(), merged.prompt, merged.is_merged) == ([2, 4, 0], 1, True)
+    items = ({"prompt": "the cat", "answer": "s"}, {"prompt": "the", "answer": " cat"})
+    data = read({"toy": Toy(items)}, loader, own)
+    assert data.notes[0].startswith("toy: in 1 of 2 rows the first token of the answer begins in")
 
 
 def test_a_chat_ends_with_what_its_template_puts_after_an_answer(tmp_path: Path, tokenizer: Any) -> None:

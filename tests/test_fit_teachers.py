@@ -25,7 +25,9 @@ from muscle_gov_plugins._fit_rows import Row, targets
 from muscle_gov_plugins._fit_teachers import CachedTeacher, Keeping, LiveTeacher, cached_teacher
 from muscle_gov_plugins._loss_terms import Full, Top
 from muscle_gov_plugins.loader_hf import HfLoader
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
+
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +184,37 @@ def test_a_model_that_does_more_to_its_scores_is_run_whole(
     torch.testing.assert_close(found, logits, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["gemma2", "cohere", "granite", "gpt2", "opt", "olmo2"])
+def test_models_that_scale_their_scores(kind: str) -> None:
+    """Softcaps and factors after the head; learned positions, projections, other names of parts."""
+    sizes: dict[str, Any] = {
+        "vocab_size": 420,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "ffn_dim": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "initializer_range": 0.5,
+        "max_position_embeddings": 64,
+    }
+    own: dict[str, dict[str, Any]] = {
+        "gemma2": {"final_logit_softcapping": 3.0},
+        "cohere": {"logit_scale": 0.3},
+        "granite": {"logits_scaling": 7.0},
+        "opt": {"word_embed_proj_dim": 16},
+    }
+    config = AutoConfig.for_model(kind, **sizes | own.get(kind, {}))
+    torch.manual_seed(0)
+    odd = AutoModelForCausalLM.from_config(config).eval()
+    asker = _fit_asker.Asker(odd, ROWS, kind)
+    assert asker.parts is not None
+    found = torch.cat(list(asker.answer(ROWS[:4], "all")))
+    wanted = torch.cat([truth(odd, row, "all")[0] for row in ROWS[:4]])
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_memory_that_runs_out_halves_the_batch(
     loader: HfLoader, model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,7 +261,7 @@ class Killed(Exception):
 def test_a_run_that_was_killed_goes_on_to_the_same_bytes(
     loader: HfLoader, tmp_path: Path, form: Any, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By an error, and as by a power cut: without another word, and with half a batch more on the disk."""
+    """By an error, and as by a power cut: with no last word, and half a batch more on the disk."""
     teacher(loader, tmp_path / "whole", form=form)
     monkeypatch.setattr(store, "_SYNC_SECONDS", 0.0)
     snapshots: list[dict[str, bytes]] = []

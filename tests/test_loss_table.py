@@ -1,4 +1,4 @@
-"""The loss table against cases worked out by hand: three tokens, three words, probabilities in fractions.
+"""The loss table against cases worked out by hand: three tokens, three words, chances in fractions.
 
 Scores are T·log p, so that at temperature T the models have exactly the probabilities p; the head is
 the identity. What follows from that is in the comments, in fractions and logarithms.
@@ -66,7 +66,8 @@ def loss_of(row: str | Row, drawn_at: float, **settings: object) -> tuple[float,
         ("v1-correct", {}, (N0 + O1 + N2) / 3),
         ("kd-old", {}, (O0 + O1 + O2) / 3),
         ("kd-old+ce", {}, 0.5 * (O0 + O1 + O2) / 3 + 0.5 * CE_2),
-        ("self-distil", {}, (N0 + N1 + N2) / 3),
+        ("self-distil", {}, 0.5 * (N0 + N1 + N2) / 3 + 0.5 * CE_2),
+        ("self-distil", {"ce_weight": 1.0}, (N0 + N1 + N2) / 3),
         ("cross-entropy", {}, CE_2),
         # Old is right at token 1 alone: weights 1, 6, 1; T² = 4.
         ("pct", {"temperature": 2.0}, CE_2 + 4 * (O0 + 6 * O1 + O2) / 3),
@@ -94,7 +95,7 @@ def test_focal_distillation_has_the_published_temperature_and_weights():
 
 
 def test_both_teachers_are_added_in_mpt():
-    # At T = 5 the student's own probabilities are (1/32, 1/1024, 1/1024) : 34/1024. New is right at 0, 2.
+    # At T = 5 the student has (1/32, 1/1024, 1/1024) : 34/1024 of its own. New is right at 0 and 2.
     cross_entropy = (log(34 / 32) + 2 * log(34)) / 3
     focal = (O0 + 6 * O1 + O2 + 6 * N0 + N1 + 6 * N2) / 3
     value, means = loss_of("mpt", 5.0)
@@ -274,6 +275,11 @@ def test_settings_out_of_range_are_refused(settings, problem):
 def test_settings_that_change_nothing_are_refused(row, settings, problem):
     with pytest.raises(ValueError, match=problem):
         Loss(row, LossSettings(**settings))
+
+
+def test_a_default_may_be_given_though_the_distance_has_no_use_for_it():
+    given = LossSettings(distance="logit-l2", temperature=100.0, scale_by_t2=True, direction="forward")
+    assert Loss("pct", given).needs_full
 
 
 def test_weights_that_add_up_to_one_leave_no_cross_entropy():

@@ -8,7 +8,7 @@ interval here: both figures rest on the same answers, so their two intervals do 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from muscle_gov.data import Candidate, Measure, Report, Status, SuiteFigures
@@ -19,6 +19,7 @@ from muscle_gov.text import one_line
 ROLES = {"update": "update", "mitigation": "mended", "control": "control"}
 LEVEL = {"binary": "accuracy_new", "graded": "score_new"}
 RATE = {"binary": "nfr", "graded": "regression_rate"}
+LEVEL_TITLES = {"binary": "Accuracy", "graded": "Score"}
 _NAMES_AT_ONCE = 3
 _NAME = 60
 
@@ -70,6 +71,22 @@ def noise_of(report: Report, place: Place) -> list[tuple[Candidate, Measure]]:
     return [(one, m) for one, m in found if m is not None and m.value is not None]
 
 
+def pairs_of(place: Place) -> str:
+    """n = 1,990 to 2,000 pairs"""
+    sizes = sorted({f.n_pairs for f in place.figures if f is not None})
+    if not sizes:
+        return "no pairs"
+    return f"n = {' to '.join(map(words.count, dict.fromkeys((sizes[0], sizes[-1]))))} pairs"
+
+
+def is_turned(report: Report, place: Place) -> bool:
+    """Whether a lower score is the better one, by what the log says of itself."""
+    if place.kind == "binary":
+        return False
+    header = report.comparison.headers.get(place.suite)
+    return header is not None and header[0].get("higher_is_better") is False
+
+
 # ------------------------------------------------------------------------------------- in one sentence
 
 
@@ -85,8 +102,15 @@ def several_tried(report: Report) -> str:
     )
 
 
-def sentence(report: Report, place: Place) -> str:
-    """What update, mended models and controls break, in one sentence for whoever reads no table."""
+def short_name(name: str) -> str:
+    return one_line(name, _NAME)
+
+
+def sentence(report: Report, place: Place, quote: Callable[[str], str] = short_name) -> str:
+    """What update, mended models and controls break, in one sentence for whoever reads no table.
+
+    `quote` makes a candidate's name, which may hold anything, fit for where the sentence will stand.
+    """
     pairs = list(zip(report.candidates, place.figures, strict=True))
     told = _Told.of(place)
     if told is None:
@@ -94,7 +118,7 @@ def sentence(report: Report, place: Place) -> str:
     parts = [
         f"the update {told.verb} {told.rate(f)}" + _apart(c) for c, f in pairs if c.role == "update"
     ]
-    parts += _mended(told, [(c, f) for c, f in pairs if c.role == "mitigation"])
+    parts += _mended(told, [(c, f) for c, f in pairs if c.role == "mitigation"], quote)
     for one, figures in pairs:
         if one.role == "control" and one.cost > 1:
             together = "two models" if one.cost == 2 else f"{one.cost:g} models"
@@ -103,6 +127,8 @@ def sentence(report: Report, place: Place) -> str:
     if floor:
         reach = " to ".join(dict.fromkeys(map(words.percent, (min(floor), max(floor)))))
         parts.append(f"a mere re-fit turns {reach} of the update's own answers from right to wrong")
+    if not parts:
+        return f"{told.n} were scored on both sides."
     return f"Of {told.n} {parts[0]}{''.join(f'; {part}' for part in parts[1:])}."
 
 
@@ -138,18 +164,19 @@ class _Told:
         )
 
 
-def _mended(told: _Told, found: Sequence[tuple[Candidate, SuiteFigures | None]]) -> list[str]:
+def _mended(
+    told: _Told, found: Sequence[tuple[Candidate, SuiteFigures | None]], quote: Callable[[str], str]
+) -> list[str]:
     if len(found) <= _NAMES_AT_ONCE:
         return [
-            f"mended with {one_line(one.name, _NAME)}, {told.rate(figures)}{_apart(one)}"
-            for one, figures in found
+            f"mended with {quote(one.name)}, {told.rate(figures)}{_apart(one)}" for one, figures in found
         ]
     known = [measure_of(figures, told.metric) for _, figures in found]
     ranked = sorted((m.value or 0.0, i) for i, m in enumerate(known) if m is not None)
     if not ranked:
         return [f"none of {len(found)} mended models was measured"]
     ends = [found[ranked[i][1]] for i in (0, -1)]
-    least, most = (f"{told.rate(f)} ({one_line(c.name, _NAME)}{_apart(c)})" for c, f in ends)
+    least, most = (f"{told.rate(f)} ({quote(c.name)}{_apart(c)})" for c, f in ends)
     return [f"{words.count(len(ranked))} mended models, from {least} to {most}"]
 
 

@@ -5,36 +5,36 @@ Every number stands in the table too, so that the picture may be left out by who
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from muscle_gov.data import Candidate, Report, Status, SuiteFigures
+from muscle_gov.data import Candidate, Report, SuiteFigures
 from muscle_gov.report import words
 from muscle_gov.report.candidates import (
     LEVEL,
+    LEVEL_TITLES,
     RATE,
     Place,
     change_of,
+    is_turned,
     measure_of,
     noise_of,
+    pairs_of,
     places_of,
     relative,
     sentence,
     several_tried,
 )
-from muscle_gov.report.figures import Cell, confidence_text, limits_of
-from muscle_gov.report.plane import NARROW, WIDE, Axes, Line, Picture, Spot, draw, front_of
+from muscle_gov.report.candidates_plane import Plane, plane_of, shape_of
+from muscle_gov.report.figures import Cell, confidence_text
 from muscle_gov.report.verdict import STATUSES, StatusWords
 from muscle_gov.text import one_line
 
 ROLES = {"update": "update", "mitigation": "mended update", "control": "control"}
-_OLD = {"binary": "accuracy_old", "graded": "score_old"}
-_DELTA = {"binary": "accuracy_delta", "graded": "score_delta"}
 _FURTHER = {
     "binary": ("pfr", "nfr_mc", "relative_nfr", "nfi"),
     "graded": ("gain_rate", "regression_magnitude", "gain_magnitude"),
 }
-_LEVEL_TITLES = {"binary": "Accuracy", "graded": "Score"}
 _NAME = 60
 
 
@@ -73,18 +73,6 @@ class Row:
     rate: Cell
     rate_change: Change
     further: tuple[Cell, ...]
-
-
-@dataclass(frozen=True)
-class Plane:
-    """One drawing at two sizes, and the same in words."""
-
-    label: str
-    wide: Picture
-    narrow: Picture
-    front_told: str
-    """Which of those that are meant to ship stand on the front; empty where there is no choice."""
-    has_limits: bool
 
 
 @dataclass(frozen=True)
@@ -140,11 +128,10 @@ def _known(report: Report, one: Candidate, number: int) -> Known:
     told = ROLES.get(one.role, one.role)
     if one.of is not None:
         told = f"{told} of {one_line(one.of, _NAME)}"
-    is_double = one.role == "control" and one.cost > 1
     return Known(
         number=number,
         name=one.name or "(no name)",
-        role="double" if is_double else one.role if one.role in ROLES else "control",
+        role=shape_of(one),
         told=told,
         about=one.about,
         status=STATUSES[one.verdict.status],
@@ -159,9 +146,9 @@ def _known(report: Report, one: Candidate, number: int) -> Known:
 def _block(report: Report, place: Place, known: Sequence[Known]) -> Block:
     further = [m for m in _FURTHER[place.kind] if any(measure_of(f, m) for f in place.figures)]
     confidence = confidence_text(report.comparison)
-    turned = _is_turned(report, place)
+    turned = is_turned(report, place)
     rate = words.words_of(RATE[place.kind]).title
-    plane, off = _plane(report, place, known, turned)
+    plane, off = plane_of(report, place)
     return Block(
         suite=place.suite,
         name=place.name,
@@ -169,8 +156,8 @@ def _block(report: Report, place: Place, known: Sequence[Known]) -> Block:
         sentence=sentence(report, place),
         gist=_gist(report, place),
         plane=plane,
-        caption=f"Candidates against the old model, {_pairs_of(place)}, with {confidence} intervals",
-        level_title=_LEVEL_TITLES[place.kind] + (" (lower is better)" if turned else ""),
+        caption=f"Candidates against the old model, {pairs_of(place)}, with {confidence} intervals",
+        level_title=LEVEL_TITLES[place.kind] + (" (lower is better)" if turned else ""),
         rate_title=rate,
         further=tuple((words.words_of(m).title, words.words_of(m).meaning) for m in further),
         rows=tuple(_row(report, place, k, further) for k in known),
@@ -230,13 +217,6 @@ def _change(report: Report, place: Place, number: int, metric: str) -> Change:
     if metric not in RATE.values() or share is None:
         return Change(f"{metric}_change", text, repr(by))
     return Change(f"{metric}_change", text, repr(by), relative(share), repr(share))
-
-
-def _pairs_of(place: Place) -> str:
-    sizes = sorted({f.n_pairs for f in place.figures if f is not None})
-    if not sizes:
-        return "no pairs"
-    return f"n = {' to '.join(map(words.count, dict.fromkeys((sizes[0], sizes[-1]))))} pairs"
 
 
 def _notes(report: Report, place: Place, known: Sequence[Known]) -> list[str]:

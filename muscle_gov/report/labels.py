@@ -100,18 +100,21 @@ def place(wishes: Sequence[Wish], ground: Ground) -> list[Box | None]:
         # the second time round a label knows where those after it went
         for i, wish in enumerate(wishes):
             taken = [box for j, box in enumerate(placed) if box is not None and j != i]
-            placed[i] = _best(wish, ground, taken)
+            # in a crowd a line may have to pass behind other marks
+            placed[i] = _best(wish, ground, taken, True) or _best(wish, ground, taken, False)
     return placed
 
 
-def _best(wish: Wish, ground: Ground, taken: Sequence[Box]) -> Box | None:
+def _best(wish: Wish, ground: Ground, taken: Sequence[Box], is_strict: bool) -> Box | None:
     best, least = None, math.inf
     for liking, box in _tries(wish, ground.bounds):
         if liking >= least:
             break  # those that follow are farther off still
         if not ground.bounds.holds(box) or any(box.meets(other.grown(1.5)) for other in taken):
             continue
-        if any(box.meets(mark) for mark in ground.marks) or not _is_clear(wish, box, ground, taken):
+        if any(box.meets(mark) for mark in ground.marks):
+            continue
+        if is_strict and not _is_clear(wish, box, ground, taken):
             continue
         cost = liking + 3.0 * sum(box.meets(line.grown(0.5)) for line in ground.lines)
         if cost < least:

@@ -94,12 +94,13 @@ def effective_delta(folder: Path) -> dict[str, Tensor]:
 def line(new: Path | None, compat: Path, t: float, out: Path) -> None:
     """Write the adapter that adds (1 − t) of `new` and t of `compat`, exactly, as plain LoRA.
 
-    `t` from 0 to 1; `new` None stands for the model as it is. Both adapters are of one base model, and
-    the written one names it as `compat` does. A linear path between two models' weights, as in WiSE-FT
-    (arXiv:2109.01903). Raises InputError for adapters that are not plain LoRA or do not fit together.
+    `t` from 0 to 2, where more than 1 is beyond `compat`; `new` None stands for the model as it is.
+    Both adapters are of one base model, which is named as `compat` names it. A straight line between two
+    models' weights, as in WiSE-FT (arXiv:2109.01903). Raises InputError for adapters that are not plain
+    LoRA or do not fit together.
     """
-    if not 0 <= t <= 1:
-        raise InputError(f"line: t must be from 0 to 1, not {t:g}")
+    if not 0 <= t <= 2:
+        raise InputError(f"line: t must be from 0 to 2, not {t:g}")
     ours = read_lora(compat)
     theirs = read_lora(new) if new is not None else {}
     weighed = [(part, weight) for part, weight in ((theirs, 1 - t), (ours, t)) if part and weight]

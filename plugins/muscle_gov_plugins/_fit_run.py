@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
 import transformers
 
 from muscle_gov import Fitting, FitStanding, InputError, ModelFacts
@@ -170,6 +171,7 @@ def fit(plan: Plan, fitting: Fitting) -> HfLoader:
     started = time.monotonic()
     with settings(work.new.threads):
         data = work.read()
+        _check_data(fitting, data.digest)
         settled = Settled(data, plan.settings)
         if plan.settle is not None:
             settled = plan.settle(work, data)
@@ -234,8 +236,6 @@ def student(work: Work, is_fresh: bool) -> Iterator[Any]:
         yield tuned
     finally:
         del model, tuned
-        gc.collect()
-        release()
 
 
 def _shape(recipe: Recipe, own: Path | None, start: Path | None) -> Lora:
@@ -321,8 +321,6 @@ def _first_tokens(data: Data) -> Any:
 
 def claim(fitting: Fitting, kind: str, options: Mapping[str, Any]) -> str:
     """The key of this fit; the folder is marked with it. Raises InputError if it is another's."""
-    import orjson
-
     facts = {"new": _identity(fitting.new.facts())}
     if fitting.old is not None:
         facts["old"] = _identity(fitting.old.facts())
@@ -331,21 +329,32 @@ def claim(fitting: Fitting, kind: str, options: Mapping[str, Any]) -> str:
         for name, suite in fitting.training.items()
     }
     key = content_hash({"kind": kind, "options": options, "models": facts, "data": suites})
-    mark = fitting.workdir / "key.json"
     fitting.workdir.mkdir(parents=True, exist_ok=True)
-    if mark.is_file():
-        try:
-            found = orjson.loads(mark.read_bytes()).get("key")
-        except (orjson.JSONDecodeError, AttributeError):
-            found = None
-        if found != key:
-            raise InputError(
-                f"{fitting.workdir}: holds the training of other models, data or options; give another "
-                "folder, or remove this one"
-            )
-    else:
-        card.write_bytes(mark, orjson.dumps({"key": key}))
+    _mark(
+        fitting.workdir / "key.json",
+        key,
+        f"{fitting.workdir}: holds the training of other models, data or options; give another folder, "
+        "or remove this one",
+    )
     return key
+
+
+def _check_data(fitting: Fitting, digest: str) -> None:
+    """Raises InputError where a run that was begun had other rows."""
+    _mark(
+        fitting.workdir / "data.json",
+        digest,
+        f"{fitting.workdir}: the training data have changed since this training was begun; put them back, "
+        "or remove the folder",
+    )
+
+
+def _mark(file: Path, value: str, problem: str) -> None:
+    """Leave a value in a file. Raises InputError with `problem` where another one is there."""
+    if not file.is_file():
+        card.write_bytes(file, orjson.dumps({"is": value}))
+    elif read_json(file) != {"is": value}:
+        raise InputError(problem)
 
 
 def _settled_form(

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from muscle_gov import InputError
+from muscle_gov_plugins._loss_terms import Full, TeacherTokens, Top
 
 _FORMAT = 1
 _SYNC_SECONDS = 5.0
@@ -217,6 +219,31 @@ class TeacherStore:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self.folder / name)
+
+
+def arrays_of(found: TeacherTokens) -> dict[str, np.ndarray[Any, Any]]:
+    """File → what a teacher says, as it is written."""
+    arrays = {"right": found.right, "logp": found.logp}
+    if isinstance(found.scores, Full):
+        logits = found.scores.logits
+        arrays["logits"] = logits.view(torch.int16) if logits.dtype == torch.bfloat16 else logits
+    elif isinstance(found.scores, Top):
+        arrays |= {
+            "ids": found.scores.ids.int(),
+            "top": found.scores.logits,
+            "lse": found.scores.lse,
+        }
+    numbers = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
+    if "logits" in numbers and numbers["logits"].dtype == np.int16:
+        numbers["logits"] = numbers["logits"].view(np.uint16)
+    return numbers
+
+
+def scores_of(array: np.ndarray[Any, Any], dtype: str) -> torch.Tensor:
+    """Scores as the model gave them, from what was written; shares its memory."""
+    if dtype == "bfloat16":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
 
 
 def _checksum(path: Path, size: int) -> int:

@@ -24,7 +24,7 @@ import torch
 from muscle_gov import InputError, ModelError
 from muscle_gov_plugins._fit_asker import Asker, labels_of, target_counts, tokens_of_logits
 from muscle_gov_plugins._fit_rows import Row, Scope, by_length, lengths, rows_digest
-from muscle_gov_plugins._fit_teacher_store import Layout, Standing, TeacherStore
+from muscle_gov_plugins._fit_teacher_store import Layout, Standing, TeacherStore, arrays_of, scores_of
 from muscle_gov_plugins._hf_load import default_budget, load, settings
 from muscle_gov_plugins._hf_memory import release
 from muscle_gov_plugins._hf_plan import Tokens
@@ -136,7 +136,7 @@ class CachedTeacher:
     def _scores(self, tokens: Tokens, device: torch.device | str) -> Full | Top | None:
         part = {name: np.asarray(array[tokens]) for name, array in self._large.items()}
         if self.layout.form == "full":
-            return Full(_as_tensor(part["logits"], self.layout.dtype).to(device))
+            return Full(scores_of(part["logits"], self.layout.dtype).to(device))
         if self.layout.form == "none":
             return None
         return Top(
@@ -233,7 +233,7 @@ def _ask(
                 f"{asker.name}: gives scores that are no numbers, in rows about {rows[0].key!r} of "
                 f"{rows[0].suite}; check its weights and its dtype"
             )
-        kept.append(_arrays(found))
+        kept.append(arrays_of(found))
         outside += _outside(found)
     joined = {name: np.concatenate([one[name] for one in kept]) for name in kept[0]}
     store.append(standing, len(rows), joined, {"outside": outside})
@@ -327,29 +327,6 @@ def _key(loader: HfLoader, rows: Sequence[Row], scope: Scope) -> str:
     del told["name"], told["remarks"]
     made_of = {"model": told, "rows": rows_digest(rows), "scope": scope}
     return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _arrays(found: TeacherTokens) -> dict[str, np.ndarray[Any, Any]]:
-    arrays = {"right": found.right, "logp": found.logp}
-    if isinstance(found.scores, Full):
-        logits = found.scores.logits
-        arrays["logits"] = logits.view(torch.int16) if logits.dtype == torch.bfloat16 else logits
-    elif isinstance(found.scores, Top):
-        arrays |= {
-            "ids": found.scores.ids.int(),
-            "top": found.scores.logits,
-            "lse": found.scores.lse,
-        }
-    numbers = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
-    if "logits" in numbers and numbers["logits"].dtype == np.int16:
-        numbers["logits"] = numbers["logits"].view(np.uint16)
-    return numbers
-
-
-def _as_tensor(array: np.ndarray[Any, Any], dtype: str) -> Tensor:
-    if dtype == "bfloat16":
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
 
 
 def _outside(found: TeacherTokens) -> float:

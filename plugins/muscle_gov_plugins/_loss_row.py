@@ -196,7 +196,8 @@ class Row:
     def resolve(self, given: LossSettings) -> LossSettings:
         """The row's defaults, with what is given in their place.
 
-        Raises ValueError for a setting that would change nothing in this row.
+        Raises ValueError for a setting that would change nothing in this row. A default that has no use
+        with the distance chosen may be given as it is.
         """
         own, asked = self.defaults.given(), given.given()
         useless = {name: f"the loss {self.name} does not use it" for name in asked if name not in own}
@@ -204,7 +205,9 @@ class Row:
         distances = {term.distance or chosen.distance for term in self.terms if term.teacher != "gold"}
         if "kl" not in distances:
             why = f"the distance {chosen.distance} does not use it"
-            useless |= {name: why for name in _OF_KL if name in asked and name not in useless}
+            useless |= {
+                name: why for name in _OF_KL if name in own and asked.get(name, own[name]) != own[name]
+            }
         if useless:
             raise ValueError(
                 "; ".join(f"{name}: must be left out, {why}" for name, why in useless.items())

@@ -150,10 +150,11 @@ _ALL = (
     ),
     Row(
         "self-distil",
-        "L = λ·(1/n) Σ_i KL(new||C) + (1-λ)·CE, λ = 1",
+        # Not λ = 1: a student that starts as the new model would have nothing to learn.
+        "L = λ·(1/n) Σ_i KL(new||C) + (1-λ)·CE, λ = 1/2",
         "control: MUSCLE's second teacher alone",
         (Term("KL to new", "new", EVERYWHERE, _one),),
-        _KL,
+        _KL_CE,
     ),
     Row(
         "cross-entropy",
@@ -180,7 +181,7 @@ _ALL = (
     Row(
         "mpt",
         "L = CE + μ·(1/n) Σ_i Σ_(t in old, new) (α + β·1[t right]) D(t, C)",
-        "MPT (AAAI 2026), focal distillation from both models",
+        "Margin-preserving training (arXiv:2511.08322), its focal distillation from both models",
         (_CE, *_focal("old", OLD_RIGHT), *_focal("new", NEW_RIGHT)),
         LossSettings(
             temperature=5.0,
@@ -195,7 +196,7 @@ _ALL = (
     Row(
         "rcat",
         "L = (1-a-b)·CE + a·mean(½|z_C-z_new|²/V; new right) + b·mean(½|z_C-z_old|²/V; old right)",
-        "Robustness-congruent adversarial training, without the attack",
+        "Robustness-congruent adversarial training (arXiv:2402.17390), without the attack",
         (
             Term("cross-entropy", "gold", EVERYWHERE, _what_rcat_leaves),
             Term("distance to new", "new", NEW_RIGHT, _set("new_weight"), "logit-mse", own_mean=True),
@@ -206,7 +207,7 @@ _ALL = (
     Row(
         "flipguard",
         "L = CE + μ·(1/n) Σ_i 1[log p_old(y_i) - log p_C(y_i) > ε] KL(old||C)",
-        "after FlipGuard (EMNLP 2024): its case taken token by token",
+        "after FlipGuard (arXiv:2410.00508), its case taken token by token",
         (_CE, Term("KL to old", "old", MUCH_LESS_LIKELY, _set("distance_weight"))),
         LossSettings(
             temperature=1.0, scale_by_t2=False, direction="forward", distance_weight=1.0, threshold=0.0

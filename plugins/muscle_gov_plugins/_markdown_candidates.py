@@ -1,4 +1,4 @@
-"""The section of the Markdown report on a mended update: every model that was judged, in the order given.
+"""The section of the Markdown report on a mended update: every model that was judged, as ordered.
 
 One table holds what is pooled and, as that cannot be pooled, the suites scored on a scale. What each
 suite by itself shows is in the HTML and the JSON report.
@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from muscle_gov import Report
 from muscle_gov_plugins._markdown_figures import MARKS, figure, percent
-from muscle_gov_plugins._markdown_text import Section, prose, row, span, table
+from muscle_gov_plugins._markdown_text import Section, row, span, table
 
 if TYPE_CHECKING:
     from muscle_gov.data import Candidate
     from muscle_gov.report.candidates import Place
 
 _NAME = 60
-_SENTENCE = 400
 
 
 def candidates(report: Report) -> Section:
@@ -30,7 +29,7 @@ def candidates(report: Report) -> Section:
     places = places_of(report)
     if any(place.suite == "(all)" for place in places):
         places = [place for place in places if place.suite == "(all)" or place.kind == "graded"]
-    told = [prose(sentence(report, places[0]), _SENTENCE)] if places else []
+    told = [sentence(report, places[0], lambda name: span(name, _NAME))] if places else []
     told += ["Change is against the update, on the same answers, and has no interval."]
     told += filter(None, [several_tried(report)])
     kinds = {place.kind for place in places}

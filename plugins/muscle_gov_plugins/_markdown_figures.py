@@ -16,6 +16,7 @@ MARKS = {
 }
 """A sign beside the word of each verdict."""
 
+
 def value_of(figures: SuiteFigures, metric: str) -> float | None:
     measure = figures.measures.get(metric)
     return None if measure is None else measure.value
