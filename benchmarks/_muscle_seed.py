@@ -211,7 +211,7 @@ def run_seed(
     plugins = plugin_lists.load()
     with open_store(folder / "store.duckdb") as store:
         if FINETUNING not in lines:
-            took = finetune_both(folder / "world", plugins)
+            took = finetune_both(folder / "world", plugins, settings)
             _add(folder, {"seed": seed, "variant": FINETUNING, "cpu_seconds": took})
             tell(f"seed {seed}: task adapters, {sum(took.values()):.1f} s")
         ends = {variant.end for variant in variants(settings)}
@@ -235,10 +235,7 @@ def make_world(folder: Path, seed: int, settings: Settings, tell: Callable[[str]
     from muscle_gov_plugins import demo_models as demo
 
     sizes = demo.Sizes(
-        **{
-            field.name: getattr(settings, field.name)
-            for field in dataclasses.fields(demo.Sizes)
-        }
+        **{field.name: getattr(settings, field.name) for field in dataclasses.fields(demo.Sizes)}
     )
     demo.write_files(folder, seed, sizes)
     every = [
@@ -253,16 +250,19 @@ def make_world(folder: Path, seed: int, settings: Settings, tell: Callable[[str]
             tell(f"seed {seed}: {one.name} trained, {time.process_time() - began:.1f} s")
 
 
-def finetune_both(world: Path, plugins: Any) -> dict[str, float]:
-    """Make the task adapters by the world's own update.toml; returns CPU seconds."""
+def finetune_both(world: Path, plugins: Any, settings: Settings) -> dict[str, float]:
+    """Make the task adapters, both by one recipe, where the world's update.toml wants them; returns CPU
+    seconds."""
     from muscle_gov.config import load_update
     from muscle_gov.fit import finetune
 
     took = {}
     update = load_update(world / "update.toml", plugins)
     for name, made in update.finetune.items():
+        steps = settings.finetune_steps
+        trainer = dataclasses.replace(made.trainer, steps=steps, validate_steps=steps, save_steps=steps)
         began = time.process_time()
-        finetune(update, plugins, made)
+        finetune(update, plugins, dataclasses.replace(made, trainer=trainer))
         took[name] = round(time.process_time() - began, 2)
     return took
 
@@ -302,7 +302,9 @@ def _told(line: Mapping[str, Any]) -> str:
         if "nfr" in figures:
             parts.append(f"{suite} acc {figures['accuracy_new']:.4f} nfr {figures['nfr']:.4f}")
         else:
-            parts.append(f"{suite} score {figures['score_new']:.4f} reg {figures['regression_rate']:.4f}")
+            parts.append(
+                f"{suite} score {figures['score_new']:.4f} reg {figures['regression_rate']:.4f}"
+            )
     took = line["cpu_seconds"]
     return (
         f"seed {line['seed']}: {line['variant']:<28} {'; '.join(parts)}; trained in "

@@ -28,9 +28,11 @@ class Settings:
     train: int = 2000
     """Labelled rows to train on; likewise the next two."""
     train_topic: int = 1000
-    train_summary: int = 500
+    train_summary: int = 1000
     traffic: int = 20_000
     """Rows without right answers."""
+    finetune_steps: int = 600
+    """Of both task adapters."""
     steps: int = 400
     """Of every mitigation and control."""
     distil_steps: int = 2000
@@ -43,7 +45,7 @@ class Settings:
         same steps; the held-out rows and the seed are those of the task adapters."""
         return {
             "rank": 8,
-            "alpha": 16,
+            "lora_alpha": 16,
             "learning_rate": 3e-3,
             "batch_rows": 32,
             "accumulation": 1,

@@ -33,6 +33,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,8 @@ SIZES = {
     "small": {"hidden": 320, "layers": 6},
     "1b": {"hidden": 2048, "layers": 16},
 }
-SYLLABLES = "ka lo mi ne ru ta so pe vi du ha ri to na se mo li ba ku fe".split()
+SYLLABLES = "kalominerutasopeviduharitonasemolibakufe"
+"""Of two letters each."""
 PLAIN = "peft and Trainer"
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "muscle, teachers' best 64 kept": ("muscle", {"teacher_form": "top"}),
@@ -94,7 +96,8 @@ class Bench:
 
 def word(number: int) -> str:
     """A made-up word, another one for each number below 160,000."""
-    return "".join(SYLLABLES[number // len(SYLLABLES) ** place % len(SYLLABLES)] for place in range(4))
+    digits = (number // 20**place % 20 for place in range(4))
+    return "".join(SYLLABLES[2 * digit : 2 * digit + 2] for digit in digits)
 
 
 def make_tokenizer(folder: Path, size: int) -> None:
@@ -138,11 +141,14 @@ def make_models(bench: Bench) -> int:
         model = LlamaForCausalLM(config).to(getattr(torch, bench.dtype))
         with torch.no_grad():  # apart in memory, as in large models, yet likely to repeat a word
             model.lm_head.weight.copy_(model.model.embed_tokens.weight)
+            model.model.embed_tokens.weight *= 10
         model.generation_config.pad_token_id = 1
         parameters = sum(weight.numel() for weight in model.parameters())
         model.save_pretrained(bench.folder / name)
         make_tokenizer(bench.folder / name, bench.vocabulary)
-        tuned = get_peft_model(model, lora)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by an older name
+            tuned = get_peft_model(model, lora)
         for key, weight in tuned.named_parameters():
             if "lora_B" in key:
                 torch.nn.init.normal_(weight, std=1e-3)
@@ -291,7 +297,6 @@ def run_plain(bench: Bench) -> dict[str, Any]:
     import peft
     import torch
     import transformers
-
     from muscle_gov_plugins._fit_batches import Batches, Order
     from muscle_gov_plugins._fit_rows import read
 
@@ -299,13 +304,13 @@ def run_plain(bench: Bench) -> dict[str, Any]:
         torch.set_num_threads(bench.threads)
     given = fitting(bench, "plain", lambda _: None)
     tokenizer = transformers.AutoTokenizer.from_pretrained(bench.folder / "new")
-    data = read(
-        given.training, given.new, tokenizer, validation=0.2, seed=0, limit_tokens=4096
-    )
+    data = read(given.training, given.new, tokenizer, validation=0.2, seed=0, limit_tokens=4096)
     base = transformers.AutoModelForCausalLM.from_pretrained(
         bench.folder / "new", dtype=getattr(torch, bench.dtype)
     ).to(bench.device)
-    model = peft.PeftModel.from_pretrained(base, bench.folder / "new-adapter", is_trainable=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # as above
+        model = peft.PeftModel.from_pretrained(base, bench.folder / "new-adapter", is_trainable=True)
     meter, batches = Meter(bench.device), Batches(data.train, "all", tokenizer.pad_token_id)
     steps = -(-len(data.train) // bench.batch_rows)
 
@@ -313,12 +318,12 @@ def run_plain(bench: Bench) -> dict[str, Any]:
         def on_train_begin(self, *_: Any, **__: Any) -> None:
             meter.begin()
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
             if state.global_step == steps:
                 meter.end()
 
     class SameOrder(transformers.Trainer):  # type: ignore[misc]
-        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        def _get_train_sampler(self, *_: Any) -> Any:
             return Order(data.train, bench.batch_rows, 1, 0)
 
     def collate(places: Sequence[int]) -> dict[str, Any]:
@@ -456,8 +461,9 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
             time_kept = row["times_plain"] <= TIME_TARGET
             memory_kept = row["peak_of_plain"] <= MEMORY_TARGET
             print(
-                f"  {row['with']}: at most {TIME_TARGET} times the time: {'yes' if time_kept else 'NO'}; "
-                f"at most {MEMORY_TARGET} times the peak: {'yes' if memory_kept else 'NO'}"
+                f"  {row['with']}: at most {TIME_TARGET} times the time: "
+                f"{'yes' if time_kept else 'NO'}; at most {MEMORY_TARGET} times the peak: "
+                f"{'yes' if memory_kept else 'NO'}"
             )
 
 

@@ -6,8 +6,8 @@
 A seed is a world of its own: two bases trained from scratch on other documents, rows that are trained on
 and rows that are judged, and the update between them (see `muscle-gov demo`). In it every mitigation is
 trained by one recipe for the same steps, then asked and compared with the old model, all through the
-public doors. Beside them stand the untouched update, plain training for the same steps, the same training
-with another seed, and both models at once.
+public doors. Beside them stand the untouched update, plain training for the same steps, the same
+training with another seed, and both models at once.
 
 Processes on different seeds may run side by side in one folder. Each result is kept as it comes.
 """
@@ -51,7 +51,9 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, default=Path("muscle-work"), help="a folder to work in")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only these variants")
     parser.add_argument("--merge", action="store_true", help="run nothing, write the tables")
-    parser.add_argument("--out", type=Path, help="without a suffix; default: benchmarks/results/DATE-muscle")
+    parser.add_argument(
+        "--out", type=Path, help="without a suffix; default: benchmarks/results/DATE-muscle"
+    )
     parser.add_argument("--threads", type=int, default=1)
     for field in dataclasses.fields(Settings):
         kind = float if isinstance(field.default, float) else int

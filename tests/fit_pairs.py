@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from muscle_gov_plugins.loader_hf import HfLoader
 from tiny_models import make_model
 
-from muscle_gov import Fitting, FitStanding, Grade, Instance, Output, Request, Suite, SuiteFacts
+from muscle_gov import FitStanding, Fitting, Grade, Instance, Output, Request, Suite, SuiteFacts
 from muscle_gov.logs import content_hash
-from muscle_gov_plugins.loader_hf import HfLoader
 
 ANIMALS = ("cat", "dog", "bird", "fish")
 COLOURS = ("red", "blue", "green")
@@ -23,14 +24,16 @@ WHEN = {"red": "sun", "blue": "moon", "green": "fire"}
 
 @dataclass(frozen=True)
 class Zoo:
-    """`the red cat eats. where` is answered by ` grass sun`: the animal's place and the colour's light."""
+    """`the red cat eats. where` is answered by ` grass sun`: the animal's place, the colour's light."""
 
     first: int = 0
     last: int = 10_000
     is_labelled: bool = True
 
     def facts(self) -> SuiteFacts:
-        return SuiteFacts(task="zoo", metric="exact_match", settings={"first": self.first, "last": self.last})
+        return SuiteFacts(
+            task="zoo", metric="exact_match", settings={"first": self.first, "last": self.last}
+        )
 
     def instances(self) -> Iterator[Instance]:
         every = [
@@ -97,13 +100,17 @@ class Pair:
     new: HfLoader
 
 
+@cache
 def make_pair(folder: Path, steps: int = 40) -> Pair:
-    """Two models of different weights, each with a task adapter that was trained on other rows."""
+    """Two models of different weights, each with a task adapter that was trained on other rows. Made
+    once in a folder: nothing may change them."""
     from muscle_gov_plugins._fit_mitigation import CrossEntropy
 
     found = {}
     for seed, (which, rows) in enumerate({"old": Zoo(0, 120), "new": Zoo(60, 200)}.items()):
-        base = HfLoader(make_model(folder / f"{which}-base", seed=seed, spread=0.1), device="cpu", threads=1)
+        base = HfLoader(
+            make_model(folder / f"{which}-base", seed=seed, spread=0.1), device="cpu", threads=1
+        )
         recipe = CrossEntropy(**SHORT, steps=steps, validate_steps=steps, seed=seed)
         fitting = fitting_of(folder / f"{which}-task", base, training={"zoo": rows})
         found[which] = replace(base, adapter=recipe.fit(fitting).adapter)

@@ -332,10 +332,12 @@ def test_every_example_of_a_configuration_is_right(
     if "[mitigations." not in content and "[finetune." not in content:
         missing = [text for text in missing if "[training." not in text]
     (tmp_path / "update.toml").write_text("\n".join([content, *missing]))
+    problems: tuple[str, ...] = ()
     try:
         config.load_update(tmp_path / "update.toml", with_programs)
     except config.ConfigError as error:
-        assert [p for p in error.problems if "there is no file or directory" not in p] == []
+        problems = tuple(error.problems)
+    assert [told for told in problems if "there is no file or directory" not in told] == []
 
 
 @pytest.fixture(scope="module")
@@ -442,11 +444,8 @@ def test_the_worked_example_of_mending_runs(tmp_path: Path) -> None:
 
     for seed, version in enumerate(("1.0", "1.1")):
         make_model(tmp_path / "models" / f"assistant-{version}", seed=seed)
-    numbers = iter(range(1000))
-    for name, count in (("questions", 12), ("examples", 30), ("traffic", 6)):
-        rows = [
-            {"question": f"what is {i}", "answer": f"one {i % 3}"} for i, _ in zip(numbers, range(count))
-        ]
+    for name, first, last in (("questions", 0, 12), ("examples", 12, 42), ("traffic", 42, 48)):
+        rows = ({"question": f"what is {i}", "answer": f"one {i % 3}"} for i in range(first, last))
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (content,) = fenced(DOCS / "mending.md", "toml")
     shorter = re.sub(r"(?m)^rank = \d+$", "rank = 2\nsteps = 2\nscope = 'answer'", content)

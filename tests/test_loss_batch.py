@@ -90,7 +90,7 @@ def slow_blend(comp, tokens, how):
 
 
 def slow_focal(teacher, token, how):
-    return (how.alpha + how.beta * token.right(teacher)) * token.far(teacher, how)
+    return (how.focal_alpha + how.focal_beta * token.right(teacher)) * token.far(teacher, how)
 
 
 def slow_loss(row, tokens, sequences, how):
@@ -201,7 +201,7 @@ VARIANTS = [
     ("muscle", {"direction": "reverse", "scale_by_t2": True, "ce_weight": 0.3}),
     ("muscle", {"ce_weight": 0.0}),
     ("muscle-ls", {"reading": "majority", "temperature": 1.0}),
-    ("pct", {"distance": "logit-l2", "beta": 2.0}),
+    ("pct", {"distance": "logit-l2", "focal_beta": 2.0}),
     ("mpt", {"distance": "logit-mse", "distance_weight": 0.4}),
     ("mpt", {"direction": "reverse"}),
     ("rcat", {"new_weight": 0.75, "old_weight": 0.2}),
@@ -341,6 +341,25 @@ def test_a_list_that_lies_beyond_the_student_says_nothing():
     kl.sum().backward()
     assert kl.tolist() == pytest.approx([0, 0], abs=1e-6)
     assert student.grad.abs().max() < 1e-6
+
+
+def test_a_list_as_long_as_the_student_is_wide_may_lack_some_of_its_entries():
+    # The four best of a teacher of six: its words 0, 1, 2 and 5. The student has 0 to 3.
+    teacher = torch.tensor([[0.4, 0.2, 0.15, 0.02, 0.03, 0.2]]).log()
+    student = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).log().requires_grad_()
+    kl = divergence(student, top_of(4, 1.0, 6)(teacher), 1.0)
+    # Without word 5 there is 0.8: 0.4, 0.2, 0.15 and 0.05 for the rest, where the student has 0.4.
+    pairs = [(0.5, 0.1), (0.25, 0.2), (0.1875, 0.3), (0.0625, 0.4)]
+    assert kl.item() == pytest.approx(sum(a * math.log(a / b) for a, b in pairs), rel=1e-5)
+
+
+def test_a_rest_that_the_student_rules_out_costs_a_lot_but_not_everything():
+    student = torch.tensor([[0.0, 0.0, -torch.inf, -torch.inf]], requires_grad=True)
+    teacher = torch.tensor([[0.4, 0.4, 0.1, 0.1]]).log()
+    kl = divergence(student, top_of(2, 1.0)(teacher), 1.0)
+    assert kl.item() == pytest.approx(0.8 * math.log(0.8) + 0.2 * (math.log(0.2) + 100), rel=1e-4)
+    kl.sum().backward()
+    assert student.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])

@@ -7,10 +7,12 @@ the identity. What follows from that is in the comments, in fractions and logari
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from math import log
+from pathlib import Path
 
 import pytest
 import torch
@@ -72,7 +74,7 @@ def loss_of(row: str | Row, drawn_at: float, **settings: object) -> tuple[float,
         # Old is right at token 1 alone: weights 1, 6, 1; T² = 4.
         ("pct", {"temperature": 2.0}, CE_2 + 4 * (O0 + 6 * O1 + O2) / 3),
         ("pct", {"temperature": 2.0, "distance_weight": 0.5}, CE_2 + 2 * (O0 + 6 * O1 + O2) / 3),
-        ("pct", {"temperature": 2.0, "alpha": 0.0, "beta": 2.0}, CE_2 + 8 * O1 / 3),
+        ("pct", {"temperature": 2.0, "focal_alpha": 0.0, "focal_beta": 2.0}, CE_2 + 8 * O1 / 3),
         # KL(student || old): at tokens 0 and 1 the two just change places.
         (
             "kd-old",
@@ -184,13 +186,32 @@ def test_a_row_of_ones_own_is_a_few_lines():
         "test",
         (
             Term("KL to old", "old", OLD_RIGHT, lambda _: 1.0),
-            Term("gold", "gold", both_wrong, lambda settings: settings.number("alpha")),
+            Term("gold", "gold", both_wrong, lambda settings: settings.number("focal_alpha")),
         ),
-        LossSettings(temperature=2.0, direction="forward", scale_by_t2=False, alpha=0.5),
+        LossSettings(temperature=2.0, direction="forward", scale_by_t2=False, focal_alpha=0.5),
     )
     assert row.needs == {"old"}
     assert loss_of(row, 2.0)[0] == pytest.approx((O1 + 0.5 * log(6)) / 3, rel=2e-6)
-    assert loss_of(row, 2.0, alpha=2.0)[0] == pytest.approx((O1 + 2 * log(6)) / 3, rel=2e-6)
+    assert loss_of(row, 2.0, focal_alpha=2.0)[0] == pytest.approx((O1 + 2 * log(6)) / 3, rel=2e-6)
+
+
+PAGE = (Path(__file__).parent.parent / "docs" / "mitigations" / "losses.md").read_text(encoding="utf-8")
+
+
+def test_every_row_and_setting_is_on_the_page():
+    headings = " ".join(re.findall(r"^## (.*)$", PAGE, re.MULTILINE)).split()
+    assert [name for name in ROWS if name not in headings] == []
+    assert [
+        name for name in vars(LossSettings()) if f"`{name}`" not in PAGE and f"`{name} =" not in PAGE
+    ] == []
+
+
+def test_the_row_of_the_page_works():
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    space: dict[str, object] = {}
+    exec(compile(code, "losses.md", "exec"), space)
+    # Token 0: student right. Token 1: old right, student wrong. Token 2: both wrong, gold.
+    assert loss_of(space["ROW"], 2.0)[0] == pytest.approx((N0 + O1 + log(6)) / 3, rel=2e-6)
 
 
 def test_a_case_must_say_whom_it_asks():
@@ -241,12 +262,15 @@ def test_a_model_of_no_weight_is_not_needed():
         ({"ce_weight": 1.1}, "ce_weight: must be from 0 to 1"),
         ({"ce_weight": math.nan}, "ce_weight: must be from 0 to 1"),
         ({"old_weight": -0.1}, "old_weight: must be from 0 to 1"),
-        ({"alpha": -1.0}, "alpha: must be 0 or more"),
+        ({"focal_alpha": -1.0}, "focal_alpha: must be 0 or more"),
         ({"threshold": math.inf}, "threshold: must be 0 or more"),
         ({"direction": "sideways"}, "direction: must be one of forward, reverse"),
         ({"distance": "l1"}, "distance: must be one of kl, logit-mse, logit-l2"),
         ({"reading": "all"}, "reading: must be one of any, majority"),
-        ({"beta": -1.0, "new_weight": 2.0}, "beta: must be 0 or more; new_weight: must be from 0 to 1"),
+        (
+            {"focal_beta": -1.0, "new_weight": 2.0},
+            "focal_beta: must be 0 or more; new_weight: must be from 0 to 1",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, problem):
@@ -257,7 +281,11 @@ def test_settings_out_of_range_are_refused(settings, problem):
 @pytest.mark.parametrize(
     ("row", "settings", "problem"),
     [
-        ("muscle", {"alpha": 1.0}, "alpha: must be left out, the loss muscle does not use it"),
+        (
+            "muscle",
+            {"focal_alpha": 1.0},
+            "focal_alpha: must be left out, the loss muscle does not use it",
+        ),
         ("pct", {"ce_weight": 0.5}, "ce_weight: must be left out, the loss pct does not use it"),
         (
             "pct",

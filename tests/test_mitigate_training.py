@@ -17,12 +17,12 @@ import pytest
 import torch
 import transformers
 from fit_pairs import SHORT, Pair, Zoo, fitting_of, make_pair
-from safetensors.torch import load_file
-
-from muscle_gov import FitStanding, InputError, ModelError, Request
 from muscle_gov_plugins._fit_mitigation import CrossEntropy, LossMitigation
 from muscle_gov_plugins.loader_hf import HfLoader
 from muscle_gov_plugins.mitigate_loss import DistilOldAndTrain, DistilSelf, Muscle, OldCorrect
+from safetensors.torch import load_file
+
+from muscle_gov import FitStanding, InputError, ModelError, Request
 
 FEW: Mapping[str, Any] = dict(SHORT) | {
     "learning_rate": 3e-3,
@@ -34,7 +34,7 @@ FEW: Mapping[str, Any] = dict(SHORT) | {
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    made = make_pair(tmp_path_factory.mktemp("pair"))
+    made = make_pair(tmp_path_factory.getbasetemp() / "pair")
     gc.freeze()  # what was imported is not looked through at each end of a training
     yield made
     gc.unfreeze()
@@ -189,15 +189,48 @@ def test_a_step_does_not_depend_on_how_it_is_cut(pair: Pair, tmp_path: Path) -> 
     assert far < 0.01 * sum(value.numel() for value in ends[0].values())
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
+def test_memory_may_be_saved_by_computing_twice(pair: Pair, tmp_path: Path) -> None:
+    ends = [
+        weights(
+            CrossEntropy(**FEW | {"steps": 2, "gradient_checkpointing": saves}).fit(
+                fitting_of(tmp_path / str(saves), pair.new)
+            )
+        )
+        for saves in (False, True)
+    ]
+    for name, value in ends[0].items():
+        torch.testing.assert_close(ends[1][name], value, atol=1e-5, rtol=0)
+
+
+def test_half_precision_trains_weights_in_float32(pair: Pair, tmp_path: Path) -> None:
+    mended = Muscle(**FEW | {"precision": "bfloat16"}).fit(
+        fitting_of(tmp_path / "fit", pair.new, pair.old)
+    )
+    assert {value.dtype for value in weights(mended).values()} == {torch.float32}
+    assert mended.dtype == pair.new.dtype  # the result is run as the candidate is
+    looks = curve(mended)
+    assert looks[-1]["loss"] < looks[1]["loss"]
+    assert record(mended)["models"]["new"]["dtype"] == "bfloat16"
+
+
 # -------------------------------------------------------------------------------- kills and repeats
 
 
+@pytest.fixture(scope="module")
+def unbroken(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> tuple[Muscle, HfLoader]:
+    """A mitigation, and what comes of it where nothing goes wrong."""
+    muscle = Muscle(**FEW | {"dropout": 0.1})
+    return muscle, muscle.fit(fitting_of(tmp_path_factory.mktemp("whole") / "fit", pair.new, pair.old))
+
+
 @pytest.mark.parametrize("step", [0, 2, 4, 7])
-def test_a_killed_run_ends_as_if_it_had_not_been(pair: Pair, tmp_path: Path, step: int) -> None:
+def test_a_killed_run_ends_as_if_it_had_not_been(
+    pair: Pair, unbroken: tuple[Muscle, HfLoader], tmp_path: Path, step: int
+) -> None:
     """Saved at 2, 3, 4, 6 and 8 of two epochs, with dropout; killed where it is told of a step, which is
     before that is saved."""
-    muscle = Muscle(**FEW | {"dropout": 0.1})
-    whole = muscle.fit(fitting_of(tmp_path / "whole", pair.new, pair.old))
+    muscle, whole = unbroken
     killed = fitting_of(tmp_path / "killed", pair.new, pair.old, watch=stopping_at(step))
     with pytest.raises(KeyboardInterrupt):
         muscle.fit(killed)
@@ -265,7 +298,7 @@ def test_mitigations_share_what_teachers_said(pair: Pair, tmp_path: Path) -> Non
 
 
 def test_the_best_weights_are_kept_unless_the_last_are_asked_for(pair: Pair, tmp_path: Path) -> None:
-    wild = FEW | {"learning_rate": 0.3, "steps": 6, "schedule": "constant"}
+    wild = FEW | {"learning_rate": 0.05, "steps": 6, "schedule": "constant", "validate_steps": 1}
     best = CrossEntropy(**wild).fit(fitting_of(tmp_path / "best", pair.new))
     last = CrossEntropy(**wild, checkpoint_by="last").fit(fitting_of(tmp_path / "last", pair.new))
     looks = curve(best)
@@ -300,7 +333,9 @@ def test_random_numbers_of_others_are_left_alone(pair: Pair, tmp_path: Path) -> 
 
 
 def test_the_result_is_a_plain_adapter_for_all_who_load_them(pair: Pair, tmp_path: Path) -> None:
-    mended = Muscle(**FEW | {"rank": 6, "steps": 3}).fit(fitting_of(tmp_path / "fit", pair.new, pair.old))
+    mended = Muscle(**FEW | {"rank": 6, "steps": 3}).fit(
+        fitting_of(tmp_path / "fit", pair.new, pair.old)
+    )
     folder = Path(str(mended.adapter))
     assert {p.name for p in folder.iterdir()} == {
         "adapter_model.safetensors",
@@ -350,7 +385,7 @@ def test_a_loss_that_is_no_number_ends_the_run(pair: Pair, tmp_path: Path) -> No
 
 
 def test_nothing_to_learn_is_told(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A teacher that is the student itself, asked by the very same network, leaves no gradient at all."""
+    """Gradients of nothing but zeros, as of a student that already is what it is to become."""
     from muscle_gov_plugins import _fit_train
 
     monkeypatch.setattr(_fit_train, "_SILENT_STEPS", 2)
@@ -383,6 +418,17 @@ def test_a_student_that_is_cut_off_from_its_loss_is_found(
         Muscle(**FEW | {"accumulation": 1}).fit(fitting_of(tmp_path / "fit", pair.new, pair.old))
 
 
+def test_a_logger_that_is_not_there_is_told(pair: Pair, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^loggers: .*nosuch"):
+        CrossEntropy(**FEW, loggers=("nosuch",)).fit(fitting_of(tmp_path / "fit", pair.new))
+
+
+def test_one_process_trains(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="training runs in one process; start it without torchrun"):
+        CrossEntropy(**FEW).fit(fitting_of(tmp_path / "fit", pair.new))
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -399,9 +445,8 @@ def test_candidates_that_cannot_be_trained_are_refused(
 
 
 def test_models_that_do_not_fit_together_are_refused(pair: Pair, tmp_path: Path) -> None:
-    from tiny_models import make_model
-
     from muscle_gov_plugins.loader_ensemble import EnsembleLoader
+    from tiny_models import make_model
 
     other = HfLoader(make_model(tmp_path / "other", bos=False), device="cpu")
     with pytest.raises(InputError, match="have different tokenizers"):

@@ -93,28 +93,42 @@ def _width(character: str) -> float:
     return 0.8 if character.isupper() or character in "mwMW@%" or ord(character) > 0x24F else 0.6
 
 
-def place(wishes: Sequence[Wish], ground: Ground) -> list[Box | None]:
-    """A box for each label; None for one that no free place is found for."""
+@dataclass(frozen=True)
+class _Others:
+    """Labels that have their place already, and the lines from them to their marks."""
+
+    boxes: tuple[Box, ...]
+    lines: tuple[tuple[float, float, float, float], ...]
+
+
+def place(wishes: Sequence[Wish], ground: Ground, may_cross: bool = False) -> list[Box | None]:
+    """A box for each label; None for one that no free place is found for.
+
+    With `may_cross` the line to a label may pass behind others, where it can't reach its mark else.
+    """
     placed: list[Box | None] = [None] * len(wishes)
     for _ in range(_PASSES):
         # the second time round a label knows where those after it went
         for i, wish in enumerate(wishes):
-            taken = [box for j, box in enumerate(placed) if box is not None and j != i]
-            # in a crowd a line may have to pass behind other marks
-            placed[i] = _best(wish, ground, taken, True) or _best(wish, ground, taken, False)
+            at = [(wishes[j], box) for j, box in enumerate(placed) if box is not None and j != i]
+            lines = tuple(line for other, box in at if (line := line_to(other, box)) is not None)
+            others = _Others(tuple(box for _, box in at), lines)
+            placed[i] = _best(wish, ground, others, True)
+            if placed[i] is None and may_cross:
+                placed[i] = _best(wish, ground, others, False)
     return placed
 
 
-def _best(wish: Wish, ground: Ground, taken: Sequence[Box], is_strict: bool) -> Box | None:
+def _best(wish: Wish, ground: Ground, others: _Others, is_strict: bool) -> Box | None:
     best, least = None, math.inf
     for liking, box in _tries(wish, ground.bounds):
         if liking >= least:
             break  # those that follow are farther off still
-        if not ground.bounds.holds(box) or any(box.meets(other.grown(1.5)) for other in taken):
+        if not ground.bounds.holds(box) or any(box.meets(other.grown(1.5)) for other in others.boxes):
             continue
         if any(box.meets(mark) for mark in ground.marks):
             continue
-        if is_strict and not _is_clear(wish, box, ground, taken):
+        if is_strict and not _is_clear(wish, box, ground, others):
             continue
         cost = liking + 3.0 * sum(box.meets(line.grown(0.5)) for line in ground.lines)
         if cost < least:
@@ -147,14 +161,16 @@ def line_to(wish: Wish, box: Box) -> tuple[float, float, float, float] | None:
     return wish.x + (x - wish.x) * share, wish.y + (y - wish.y) * share, x, y
 
 
-def _is_clear(wish: Wish, box: Box, ground: Ground, taken: Sequence[Box]) -> bool:
-    """Whether the line to the label crosses no other label and no other mark."""
+def _is_clear(wish: Wish, box: Box, ground: Ground, others: _Others) -> bool:
+    """Whether no line to a label crosses another label, nor the line to this one another mark."""
+    if any(crosses(other, box) for other in others.lines):
+        return False
     line = line_to(wish, box)
     if line is None:
         return True
     own = Box(wish.x, wish.y, wish.x, wish.y)
-    others = [mark for mark in ground.marks if not mark.holds(own)]
-    return not any(crosses(line, other) for other in (*taken, *others))
+    marks = [mark for mark in ground.marks if not mark.holds(own)]
+    return not any(crosses(line, other) for other in (*others.boxes, *marks))
 
 
 def crosses(line: tuple[float, float, float, float], box: Box) -> bool:

@@ -21,6 +21,8 @@ FONT = 12.5
 _SMALL = 11.0
 _LINE = 15.0
 _NAME = 26
+_NAMED, _LABELLED = 20, 60
+"""Most candidates that are tried by name, and most that get a label at all; more is no picture."""
 
 
 @dataclass(frozen=True)
@@ -315,10 +317,11 @@ def _beside(at: float, width: float, x: Span, ground: Ground, taken: Sequence[Bo
 
 def _labels(spots: Sequence[Spot], ground: Ground, x: Span, y: Span) -> tuple[tuple[Label, ...], bool]:
     """Names beside their marks; numbers where not all names find a place."""
-    for is_numbered in (False, True):
+    is_crowd, spots = len(spots) > _NAMED, spots[:_LABELLED]
+    for is_numbered in (is_crowd, True):
         texts = [_words(spot, is_numbered) for spot in spots]
         wishes = [_wish(spot, text, x, y) for spot, text in zip(spots, texts, strict=True)]
-        boxes = place(wishes, ground)
+        boxes = place(wishes, ground, may_cross=is_numbered)
         if is_numbered or None not in boxes:
             break
     found = [

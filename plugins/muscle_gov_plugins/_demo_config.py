@@ -1,4 +1,4 @@
-"""The demo's update.toml, as text: it is the first such file that many will see, so it explains itself."""
+"""The demo's update.toml, as text: the first such file that many will see, so it explains itself."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ NFR_LIMIT, ACCURACY_MARGIN = 0.04, 0.01
 seed, breaks about 3 % of the routes by itself; so 4 % asks of an update that it breaks hardly more than
 training again would. It was set by that figure, before anything was mended."""
 
-RECIPE = """\
+LORA = """\
 rank = 8
-alpha = 16
+lora_alpha = 16
+"""
+RECIPE = """\
 learning_rate = 3e-3
 batch_rows = 32
 accumulation = 1
@@ -166,13 +168,14 @@ def _finetunes(training: str, steps: int) -> str:
     """Both by the same text: whatever differs between the two models comes from their bases."""
     made = "\n".join(
         f'[finetune.{side}]\nmodel = "{side}-base"\nout = "adapters/{one.name}"\n'
-        f"training = {training}\nsteps = {steps}\n{RECIPE}seed = 1\n"
+        f"training = {training}\nsteps = {steps}\n{LORA}{RECIPE}seed = 1\n"
         for side, one in zip(("old", "new"), ASSISTANTS, strict=True)
     )
-    return (
-        "# -------------------------------------------------------------------------------- the task adapters\n\n"
-        f"# Both are made by the same procedure, so that the update is a change of the base alone.\n{made}"
-    )
+    return f"""\
+# ----------------------------------------------------------------------------------- the task adapters
+
+# Both are made by the same procedure, so that the update is a change of the base alone.
+{made}"""
 
 
 def _mitigations(training: str) -> str:
@@ -188,8 +191,8 @@ training = {training}
 steps = 400
 {RECIPE}seed = 1
 
-# What both models say together breaks fewer answers, but needs both of them. Here the new one alone learns
-# to say it, on labelled tickets and on the unlabelled ones.
+# What both models say together breaks fewer answers, but takes twice the computing. Here the new one
+# alone learns to say it, on labelled tickets and on unlabelled ones.
 [mitigations.ensemble-distil]
 mitigation = "ensemble-distil"
 training = {everything}
@@ -201,11 +204,11 @@ steps = 1000
 def _gate(summary: bool) -> str:
     only = 'suites = ["routing", "topic"]\n' if summary else ""
     return f"""\
-# ---------------------------------------------------------------------- what an update must keep to
+# ------------------------------------------------------------------------- what an update must keep to
 
-# With 95 % confidence, in each suite: at most {NFR_LIMIT:.0%} of all answers may have been right and be wrong
-# now. To fine-tune one base twice, with another seed, breaks about 3 % of the routes by itself; so this
-# asks that an update break hardly more than training again would.
+# With 95 % confidence, in each suite: at most {NFR_LIMIT * 100:g} % of all answers may have been right
+# and be wrong now. To fine-tune one base twice, with another seed, breaks about 3 % of the routes by
+# itself; so this asks that an update break hardly more than training again would.
 [[gate.rules]]
 metric = "nfr"
 max = {NFR_LIMIT}

@@ -2,8 +2,8 @@
 
 No document that the models have read is laid out as a task is: they know what words speak of, and how
 archives name it, but not what a task wants. That they learn from the labelled rows, by a task adapter.
-All rows of a world are different tickets, in whatever file they stand: nothing that is judged was trained
-on, and the unlabelled traffic holds none of either.
+All rows of a world are different tickets, in whatever file they stand: nothing that is judged was
+trained on, and the unlabelled traffic holds none of either.
 """
 
 from __future__ import annotations

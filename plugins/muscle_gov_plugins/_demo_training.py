@@ -143,7 +143,7 @@ def _padded(rows: Sequence[tuple[list[int], int]], prompt_weight: float, pad: in
 def _batches(lengths: Sequence[int], rows: int, seed: int) -> list[list[int]]:
     """The places of all texts in batches of about equal length, so that there is little padding: sorted
     within stretches of 16 batches, then shuffled."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - an order, not a secret
     batches = []
     for start in range(0, len(lengths), 16 * rows):
         stretch = sorted(range(start, min(start + 16 * rows, len(lengths))), key=lengths.__getitem__)

@@ -24,8 +24,9 @@ from muscle_gov_plugins._fit_card_text import card_text
 
 if TYPE_CHECKING:
     from muscle_gov_plugins._fit_rows import Data
-    from muscle_gov_plugins._fit_run import Plan, Settled, Work
+    from muscle_gov_plugins._fit_run import Plan, Settled
     from muscle_gov_plugins._fit_train import Trained
+    from muscle_gov_plugins._fit_work import Work
     from muscle_gov_plugins._loss_batch import Loss
 
 RECORD = "muscle-gov.json"
@@ -130,8 +131,9 @@ def write(folder: Path, source: Path, content: Mapping[str, Any]) -> None:
     for name in _ADAPTER_FILES:
         shutil.copyfile(source / name, part / name)
         _to_disk(part / name)
-    write_bytes(part / RECORD, _json(content))
-    write_bytes(part / CARD, card_text(content, ()).encode())
+    told = _json(content)
+    write_bytes(part / RECORD, told)
+    write_bytes(part / CARD, card_text(orjson.loads(told), ()).encode())
     part.rename(folder)
 
 
@@ -171,6 +173,6 @@ def _to_disk(path: Path) -> None:
 def _json(content: Mapping[str, Any]) -> bytes:
     return orjson.dumps(
         content,
-        option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS,
+        option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS,
         default=str,
     )

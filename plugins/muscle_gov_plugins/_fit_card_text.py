@@ -64,7 +64,7 @@ def _what(record: Mapping[str, Any]) -> str:
     if "old" not in record["models"]:
         return f"A LoRA adapter of the model {span(new['path'])}, trained on answers.\n"
     return (
-        f"A LoRA adapter for the model {span(new['path'])} that is used in the place of the update's own. "
+        f"A LoRA adapter for the model {span(new['path'])}, to be used in place of the update's own. "
         f"It was trained by {span(record['mitigation'])} so that fewer answers that the old model had "
         "right are wrong in the new one.\n"
     )
@@ -92,9 +92,8 @@ def _loss(record: Mapping[str, Any]) -> str:
     if not loss:
         return ""
     settings = ", ".join(span(f"{name} = {_plain(value)}") for name, value in loss["settings"].items())
-    return (
-        f"## Loss\n\n{span(loss['name'])} ({prose(loss['source'])}):\n\n    {loss['equation']}\n"
-        + (f"\nWith {settings}.\n" if settings else "")
+    return f"## Loss\n\n{span(loss['name'])} ({prose(loss['source'])}):\n\n    {loss['equation']}\n" + (
+        f"\nWith {settings}.\n" if settings else ""
     )
 
 

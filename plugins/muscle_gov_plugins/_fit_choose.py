@@ -22,7 +22,7 @@ from muscle_gov_plugins._fit_teachers import Keeping
 from muscle_gov_plugins._loss_terms import Full, TeacherTokens, Top
 
 if TYPE_CHECKING:
-    from muscle_gov_plugins._fit_run import Work
+    from muscle_gov_plugins._fit_work import Work
 
 Tensor = torch.Tensor
 Bools = npt.NDArray[np.bool_]
@@ -61,8 +61,8 @@ def told(
         "rule": (
             f"Of each {what}, accuracy (whole answer right, by teacher forcing) and NFR against the old "
             f"model on {rows} rows held out of the training data. Chosen: the least NFR among those at "
-            f"most {100 * tolerance:g} points of accuracy below the candidate's {100 * candidate:.2f} %; "
-            "ties go to the higher accuracy."
+            f"most {100 * tolerance:g} points of accuracy below the candidate's "
+            f"{100 * candidate:.2f} %; ties go to the higher accuracy."
         ),
         "tried": [
             {what: one.value, "accuracy": one.accuracy, "nfr": one.nfr, "chosen": one == chosen}
@@ -90,7 +90,7 @@ def whole(right: Bools, rows: Sequence[Row]) -> Bools:
     return found
 
 
-# ------------------------------------------------------------------------------------ weights of a mixture
+# -------------------------------------------------------------------------------- weights of a mixture
 
 
 def choose_weight(
@@ -137,9 +137,7 @@ def _mixture_right(old: TeacherTokens, new: TeacherTokens, labels: Tensor, weigh
     return (best if ids is None else ids.gather(1, best))[:, 0] == labels
 
 
-def _both(
-    old: Full | Top | None, new: Full | Top | None
-) -> tuple[Tensor | None, Tensor, Tensor]:
+def _both(old: Full | Top | None, new: Full | Top | None) -> tuple[Tensor | None, Tensor, Tensor]:
     """(entries [n, m] or None for all, their log-probabilities by old [n, m], by new [n, m])."""
     if isinstance(old, Full) and isinstance(new, Full):
         width = max(old.logits.shape[1], new.logits.shape[1])

@@ -19,7 +19,7 @@ from muscle_gov_plugins._fit_head import Parts
 from muscle_gov_plugins._fit_measure import measure
 from muscle_gov_plugins._fit_recipe import Recipe
 from muscle_gov_plugins._fit_rows import Data
-from muscle_gov_plugins._fit_run import Work, claim
+from muscle_gov_plugins._fit_work import Work, check_data, claim
 from muscle_gov_plugins._hf_load import load, settings
 from muscle_gov_plugins._hf_memory import release
 from muscle_gov_plugins.loader_hf import HfLoader
@@ -33,7 +33,6 @@ def interpolate(options: Interpolate, fitting: Fitting) -> HfLoader:
     end = _end(options, fitting)
     recipe = _recipe(options, end)
     work = Work(fitting, recipe, frozenset({"old"}))
-    own = work.new.adapter_checkpoint()
     told = _told(options, end)
     key = claim(fitting, "interpolate", told)
     result = work.result()
@@ -41,9 +40,10 @@ def interpolate(options: Interpolate, fitting: Fitting) -> HfLoader:
         work.tell("done", 1, 1)
         return result
     started = time.monotonic()
-    start = None if own is None else own.folder
+    start = work.own_adapter()
     with settings(work.new.threads):
         data = work.read()
+        check_data(fitting, data.digest)
         if not data.held_out:
             raise InputError(f"{fitting.name}: no rows with right answers are held out to choose by")
         old = old_right(work, data.held_out)
@@ -71,7 +71,7 @@ def _end(options: Interpolate, fitting: Fitting) -> Path:
 
 
 def _recipe(options: Interpolate, end: Path) -> Recipe:
-    """How rows were held out when the mended adapter was trained; what else a recipe says matters not."""
+    """How rows were held out when the mended adapter was trained; the rest of it does not matter."""
     if isinstance(options.of, Recipe):
         return options.of
     told: Any = {}
@@ -129,5 +129,3 @@ def _record(work: Work, told: dict[str, Any], data: Data, choice: dict[str, Any]
         "versions": card.versions(),
         "peak_memory_bytes": card.peak_memory(),
     }
-
-

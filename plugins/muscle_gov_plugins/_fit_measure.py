@@ -46,7 +46,7 @@ def measure(
     rows: Sequence[Row],
     pad: int,
     chunk: int,
-    watch: Callable[[int, int], None] = lambda done, total: None,
+    watch: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Measured:
     """The model as it is now, in evaluation mode, on labelled rows; its mode is left as it was."""
     collate = Batches(rows, "answer", pad)

@@ -22,9 +22,9 @@ class Recipe:
     rank: int | None = None
     """Rank of the adapter; default: the candidate's adapter's, else 128. A larger one than the
     candidate's starts as exactly the same function."""
-    alpha: float | None = None
-    """LoRA's alpha; default: twice the rank, as in the paper (256). A candidate's adapter that is
-    trained on at its own rank keeps its own."""
+    lora_alpha: float | None = None
+    """The adapter counts `lora_alpha / rank` times; default: as often as the candidate's, else twice, as
+    in the paper (256 / 128)."""
     targets: tuple[str, ...] = ("all-linear",)
     """Names of the layers that the adapter changes; `all-linear` is all linear layers but the head."""
     dropout: float = 0.0
@@ -116,7 +116,7 @@ class Recipe:
 
 _POSITIVE = (
     "rank",
-    "alpha",
+    "lora_alpha",
     "epochs",
     "steps",
     "batch_rows",

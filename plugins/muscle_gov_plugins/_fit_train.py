@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +25,14 @@ from safetensors.torch import load_file
 from muscle_gov import InputError, ModelError
 from muscle_gov_plugins._fit_adapters import save
 from muscle_gov_plugins._fit_batches import Batches, Order
+from muscle_gov_plugins._fit_checkpoints import (
+    best_step,
+    curve_of,
+    last_checkpoint,
+    prune_best,
+    state_of,
+    step_of,
+)
 from muscle_gov_plugins._fit_head import Parts
 from muscle_gov_plugins._fit_measure import measure, predicted
 from muscle_gov_plugins._fit_recipe import Recipe
@@ -40,6 +46,7 @@ _SILENT_STEPS = 20
 """Steps after which a gradient of nothing but zeros is a fault: a candidate that is right on all tokens
 of the first few batches teaches itself nothing, and that is as it should be."""
 _SUMS = "figures.json"
+_SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,13 +89,13 @@ def train(lesson: Lesson, recipe: Recipe, folder: Path, watch: Watch) -> Trained
     folder.mkdir(parents=True, exist_ok=True)
     total = recipe.total_steps(len(lesson.rows))
     last = last_checkpoint(folder)
-    if last is None or _step_of(last) < total:
+    if last is None or step_of(last) < total:
         with _same_chance_after():
             _run(lesson, recipe, folder, watch, last)
         last = last_checkpoint(folder)
     if last is None:
         raise ModelError(f"{lesson.name}: training left no checkpoint in {folder}")
-    curve = tuple(_curve(_state(last) or {}))
+    curve = tuple(curve_of(state_of(last) or {}))
     best = best_step(curve)
     if recipe.checkpoint_by == "last" or best is None:
         return Trained(last, total, total, curve)
@@ -96,16 +103,22 @@ def train(lesson: Lesson, recipe: Recipe, folder: Path, watch: Watch) -> Trained
 
 
 def _run(lesson: Lesson, recipe: Recipe, folder: Path, watch: Watch, last: Path | None) -> None:
-    fitter = _Fitter(lesson, recipe, _arguments(lesson, recipe, folder), watch)
-    _prune(folder, fitter.kept_steps(last))
+    args = _arguments(lesson, recipe, folder)
+    try:
+        fitter = _Fitter(lesson, recipe, args, watch)
+    except (RuntimeError, ImportError, ValueError) as error:  # a logger that is not there
+        if not recipe.loggers:
+            raise
+        raise InputError(f"loggers: {' '.join(str(error).split())}") from error
+    prune_best(folder, fitter.kept_steps(last))
     try:
         fitter.train(resume_from_checkpoint=None if last is None else str(last))
     except Exception as error:
         if is_out_of_memory(error):
             raise ModelError(
                 f"{lesson.name}: there is too little memory to train with batch_rows = "
-                f"{recipe.batch_rows}; halve it and double accumulation, or set gradient_checkpointing = "
-                "true"
+                f"{recipe.batch_rows}; halve it and double accumulation, or set "
+                "gradient_checkpointing = true"
             ) from error
         raise
 
@@ -137,7 +150,7 @@ class _Fitter(transformers.Trainer):  # type: ignore[misc]
 
     def compute_loss(
         self,
-        model: Any,
+        _model: Any,
         inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
@@ -148,8 +161,7 @@ class _Fitter(transformers.Trainer):  # type: ignore[misc]
         # teachers first: one that is the student's own network with another adapter must not come
         # between the student's way forward and its way back
         taught = {
-            name: teacher.of(places, self.parts.device)
-            for name, teacher in self.lesson.teachers.items()
+            name: teacher.of(places, self.parts.device) for name, teacher in self.lesson.teachers.items()
         }
         hidden, labels, rows = predicted(self.parts, inputs)
         is_answer = inputs["is_answer"][:, 1:][inputs["labels"][:, 1:] != -100].to(labels.device)
@@ -204,35 +216,35 @@ class _Fitter(transformers.Trainer):  # type: ignore[misc]
         self.sums = {}
         self.figures |= {"validation loss": found.loss, "validation exact match": found.accuracy}
         self.log(logs)
-        if best_step(_curve({"log_history": self.state.log_history})) == step:
+        if best_step(curve_of({"log_history": self.state.log_history})) == step:
             save(self.lesson.student, self.folder / f"best-{step}", self.lesson.base)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, logs)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, logs)
         return logs
 
     # ---------------------------------------------------------------------------------- checkpoints
 
     def kept_steps(self, last: Path | None) -> set[int]:
         """Steps whose best weights the last checkpoint knows of."""
-        best = None if last is None else best_step(_curve(_state(last) or {}))
+        best = None if last is None else best_step(curve_of(state_of(last) or {}))
         return set() if best is None else {best}
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+    def _save(self, output_dir: str | None = None, **_: Any) -> None:
         """The student's adapter alone, and the sums of what is shown."""
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         save(self.lesson.student, folder, self.lesson.base)
         (folder / _SUMS).write_bytes(orjson.dumps(self.sums))
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, *_: Any) -> None:
         folder = Path(resume_from_checkpoint)
         weights = load_file(folder / "adapter_model.safetensors")
         peft.set_peft_model_state_dict(self.lesson.student, weights, adapter_name="default")
         self.sums = orjson.loads((folder / _SUMS).read_bytes())
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
+    def _get_train_sampler(self, *_: Any) -> Order:
         return self.order
 
-    def floating_point_ops(self, inputs: Any) -> int:
+    def floating_point_ops(self, *_: Any) -> int:
         return 0  # counting them walks over all parameters at every step, and nobody asks
 
 
@@ -245,15 +257,15 @@ class _Guide(transformers.TrainerCallback):  # type: ignore[misc]
         self.gap, self.per_epoch = recipe.validation_gap(rows), recipe.epoch_steps(rows)
         self.has_gradient = False
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
         if state.global_step == 0:
             self.fitter.evaluate()
         self.fitter.tell()
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_epoch_begin(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
         self.fitter.order.epoch = state.global_step // self.per_epoch
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_pre_optimizer_step(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
         if self.has_gradient:
             return
         own = [p for p in self.fitter.lesson.student.parameters() if p.requires_grad]
@@ -267,7 +279,7 @@ class _Guide(transformers.TrainerCallback):  # type: ignore[misc]
                 "for on these rows; train on rows that it gets wrong, or take another loss"
             )
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
         fitter, step = self.fitter, state.global_step
         fitter.sums["steps"] = fitter.sums.get("steps", 0.0) + 1
         is_last = step >= state.max_steps
@@ -275,107 +287,58 @@ class _Guide(transformers.TrainerCallback):  # type: ignore[misc]
         control.should_save = control.should_evaluate or step % fitter.recipe.save_steps == 0
         fitter.tell()
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        best = best_step(_curve({"log_history": state.log_history}))
-        _prune(self.fitter.folder, set() if best is None else {best})
+    def on_save(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
+        best = best_step(curve_of({"log_history": state.log_history}))
+        prune_best(self.fitter.folder, set() if best is None else {best})
 
 
-# ----------------------------------------------------------------------------------- what lies in a folder
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; torn ones are removed."""
-    found = sorted(folder.glob("checkpoint-*"), key=_step_of)
-    whole = [path for path in found if _state(path) is not None]
-    for path in found:
-        if path not in whole:
-            shutil.rmtree(path)
-    return whole[-1] if whole else None
-
-
-def best_step(curve: Sequence[Mapping[str, float]]) -> int | None:
-    """The first step of the least loss on held-out rows; the untrained student is none of them."""
-    trained = [look for look in curve if look["step"] > 0]
-    if not trained:
-        return None
-    return int(min(trained, key=lambda look: look["eval_loss"])["step"])
-
-
-def _curve(state: Mapping[str, Any]) -> list[Mapping[str, float]]:
-    return [look for look in state.get("log_history", ()) if "eval_loss" in look]
-
-
-def _state(checkpoint: Path) -> Mapping[str, Any] | None:
-    """The Trainer's state, which is written last; None if the checkpoint is torn."""
-    try:
-        found = orjson.loads((checkpoint / "trainer_state.json").read_bytes())
-    except (OSError, orjson.JSONDecodeError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _step_of(path: Path) -> int:
-    number = path.name.rpartition("-")[2]
-    return int(number) if number.isdigit() else -1
-
-
-def _prune(folder: Path, kept: set[int]) -> None:
-    for path in folder.glob("best-*"):
-        if _step_of(path) not in kept:
-            shutil.rmtree(path)
-
-
-# ----------------------------------------------------------------------------------------- the surroundings
+# --------------------------------------------------------------------------------------- surroundings
 
 
 def _arguments(lesson: Lesson, recipe: Recipe, folder: Path) -> transformers.TrainingArguments:
     total = recipe.total_steps(len(lesson.rows))
     device = torch.device(lesson.student.device)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        args = transformers.TrainingArguments(
-            output_dir=str(folder),
-            max_steps=total,
-            per_device_train_batch_size=recipe.batch_rows,
-            gradient_accumulation_steps=recipe.accumulation,
-            learning_rate=recipe.learning_rate,
-            lr_scheduler_type="constant_with_warmup"
-            if recipe.schedule == "constant"
-            else recipe.schedule,
-            warmup_steps=recipe.warmup(total),
-            weight_decay=recipe.weight_decay,
-            max_grad_norm=recipe.max_grad_norm,
-            gradient_checkpointing=recipe.gradient_checkpointing,
-            gradient_checkpointing_kwargs={"use_reentrant": False}
-            if recipe.gradient_checkpointing
-            else None,
-            seed=recipe.seed,
-            use_cpu=device.type == "cpu",
-            save_strategy="no",
-            eval_strategy="no",
-            save_total_limit=1,
-            logging_strategy="steps" if recipe.loggers else "no",
-            logging_steps=10,
-            logging_nan_inf_filter=False,
-            report_to=list(recipe.loggers) or "none",
-            run_name=lesson.name,
-            disable_tqdm=True,
-            remove_unused_columns=False,
-            dataloader_pin_memory=device.type == "cuda",
-            log_level="error",
-        )
+    told: dict[str, Any] = {
+        "output_dir": str(folder),
+        "max_steps": total,
+        "per_device_train_batch_size": recipe.batch_rows,
+        "gradient_accumulation_steps": recipe.accumulation,
+        "learning_rate": recipe.learning_rate,
+        "lr_scheduler_type": _SCHEDULES[recipe.schedule],
+        "warmup_steps": recipe.warmup(total),
+        "weight_decay": recipe.weight_decay,
+        "max_grad_norm": recipe.max_grad_norm,
+        "seed": recipe.seed,
+        "use_cpu": device.type == "cpu",
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "save_total_limit": 1,
+        "logging_strategy": "steps" if recipe.loggers else "no",
+        "logging_steps": 10,
+        "logging_nan_inf_filter": False,
+        "report_to": list(recipe.loggers) or "none",
+        "run_name": lesson.name,
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": device.type == "cuda",
+        "log_level": "error",
+    }
+    if recipe.gradient_checkpointing:
+        told |= {
+            "activation_checkpointing": True,
+            "activation_checkpointing_kwargs": {"use_reentrant": False},
+        }
+    args = transformers.TrainingArguments(**told)
     _check_place(args, device)
     return args
 
 
 def _check_place(args: transformers.TrainingArguments, device: torch.device) -> None:
-    """One process on one device, and the one that the model is on."""
-    if args.world_size > 1:
-        raise InputError("training runs in one process; start it without torchrun or accelerate launch")
+    """One device, and the one that the model is on."""
     if device.type == "cuda" and device.index not in (None, 0):
         raise InputError(
-            f"device: training runs on the first GPU; set CUDA_VISIBLE_DEVICES={device.index} and device "
-            '= "cuda"'
+            "device: training runs on the first GPU; set CUDA_VISIBLE_DEVICES="
+            f'{device.index} and device = "cuda"'
         )
     args._n_gpu = min(args.n_gpu, 1)  # else the model would be copied to every GPU that is there
 
@@ -384,7 +347,7 @@ def _check_place(args: transformers.TrainingArguments, device: torch.device) -> 
 def _same_chance_after() -> Iterator[None]:
     """The Trainer sets every generator of random numbers there is; put them back afterwards."""
     before = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
         try:
             yield
         finally:
@@ -394,6 +357,6 @@ def _same_chance_after() -> Iterator[None]:
 
 def _no_number(name: str, step: int, what: str) -> ModelError:
     return ModelError(
-        f"{name}: the {what} at step {step} is not a finite number; lower learning_rate, or set precision "
-        '= "float32"'
+        f"{name}: the {what} at step {step} is not a finite number; lower learning_rate, or set "
+        'precision = "float32"'
     )

@@ -21,7 +21,7 @@ Distance = Literal["kl", "logit-mse", "logit-l2"]
 Reading = Literal["any", "majority"]
 Teacher = Literal["old", "new", "mixture", "gold"]
 
-_AT_LEAST_0 = ("alpha", "beta", "distance_weight", "threshold")
+_AT_LEAST_0 = ("focal_alpha", "focal_beta", "distance_weight", "threshold")
 _SHARES = ("ce_weight", "old_weight", "new_weight")
 _OF_KL = ("temperature", "scale_by_t2", "direction")
 _CHOICES = {"direction": Direction, "distance": Distance, "reading": Reading}
@@ -47,9 +47,9 @@ class LossSettings:
     """`kl`; `logit-l2`, half the squared difference of the scores; `logit-mse`, the same over V."""
     distance_weight: float | None = None
     """How much the distance to teachers counts beside a cross-entropy of weight 1; 0 or more."""
-    alpha: float | None = None
+    focal_alpha: float | None = None
     """Weight of the distance at every token (focal distillation); 0 or more."""
-    beta: float | None = None
+    focal_beta: float | None = None
     """Further weight of the distance where the teacher is right (focal distillation); 0 or more."""
     old_weight: float | None = None
     """Weight of the old model (w in `mixture`, b in `rcat`), 0 to 1."""

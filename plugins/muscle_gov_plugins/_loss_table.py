@@ -87,8 +87,8 @@ def _focal(teacher: Literal["old", "new"], right: When) -> tuple[Term, Term]:
     """Focal distillation from one teacher: α everywhere, β more where that teacher is right."""
     name = f"distance to {teacher}"
     return (
-        Term(name, teacher, EVERYWHERE, _set("distance_weight", "alpha"), None),
-        Term(f"{name} where it is right", teacher, right, _set("distance_weight", "beta"), None),
+        Term(name, teacher, EVERYWHERE, _set("distance_weight", "focal_alpha"), None),
+        Term(f"{name} where it is right", teacher, right, _set("distance_weight", "focal_beta"), None),
     )
 
 
@@ -174,8 +174,8 @@ _ALL = (
             direction="forward",
             distance="kl",
             distance_weight=1.0,
-            alpha=1.0,
-            beta=5.0,
+            focal_alpha=1.0,
+            focal_beta=5.0,
         ),
     ),
     Row(
@@ -189,8 +189,8 @@ _ALL = (
             direction="forward",
             distance="kl",
             distance_weight=1.0,
-            alpha=1.0,
-            beta=5.0,
+            focal_alpha=1.0,
+            focal_beta=5.0,
         ),
     ),
     Row(

@@ -2,10 +2,10 @@
 
 Both bases are Llamas of 130,000 weights that have read archives of support tickets. `assistant-1.0` has
 read 20,000 documents, most of them emails; `assistant-1.1` has read 50,000, most of them chats. Each is
-then to get a task adapter by one and the same procedure (`muscle-gov finetune`), and the update goes from
-the old base with its adapter to the new one with its own. The new one is better on the whole and, being
-another model, breaks some answers that were right. The amounts were chosen so that both are of use and
-the update is a small one; the flips come out of the training, and change with the seed.
+then to get a task adapter by one and the same procedure (`muscle-gov finetune`), and the update goes
+from the old base with its adapter to the new one with its own. The new one is better on the whole and,
+being another model, breaks some answers that were right. The amounts were chosen so that both are of use
+and the update is a small one; the flips come out of the training, and change with the seed.
 
 What is in the folder is the user's to change: a further call finishes what is missing, and leaves
 everything else as it is.
@@ -66,8 +66,8 @@ class Made:
 def make(folder: Path, seed: int, *, questions: int, watch: Watch) -> Made:
     """The demo's world: `questions` in each suite. `watch` is told what is done, a line at a time.
 
-    Raises InputError if the folder holds something else, or another world; ModelError if a base cannot be
-    trained; OutputError if a file cannot be written.
+    Raises InputError if the folder holds something else, or another world; ModelError if a base cannot
+    be trained; OutputError if a file cannot be written.
     """
     return make_world(folder, seed, Sizes(routing=questions, topic=questions), watch)
 
@@ -164,7 +164,8 @@ def _claim(folder: Path, seed: int, sizes: Sizes) -> None:
     if not marker.exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(
-                f"{folder}: is there already and was not made by the demo; name a folder that is not there yet"
+                f"{folder}: is there already and was not made by the demo; name a folder that is not "
+                "there yet"
             )
         folder.mkdir(parents=True, exist_ok=True)
         _write_new(marker, json.dumps(told, indent=2) + "\n")

@@ -10,11 +10,12 @@ gate judges.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from muscle_gov import Candidate, Fitting, InputError, hookimpl
+from muscle_gov import Candidate, Fitting, hookimpl
 from muscle_gov_plugins._fit_mitigation import conclude, controls
 from muscle_gov_plugins._fit_recipe import Recipe
 from muscle_gov_plugins._loss_table import ROWS, LossSettings
@@ -23,7 +24,8 @@ from muscle_gov_plugins.loader_hf import HfLoader
 
 if TYPE_CHECKING:
     from muscle_gov_plugins._fit_rows import Data
-    from muscle_gov_plugins._fit_run import Settled, Work
+    from muscle_gov_plugins._fit_run import Settled
+    from muscle_gov_plugins._fit_work import Work
 
 
 @hookimpl
@@ -93,16 +95,14 @@ class EnsembleDistil(Recipe):
         return fit(plan, fitting)
 
     def controls(self, fitting: Fitting) -> Mapping[str, Any]:
-        """As for every mitigation; where the number of steps depends on how many questions could be
-        answered, it is known once this was fitted."""
-        if self.steps is not None:
+        """As for every mitigation, for as many steps as this takes. Where `steps` does not say, the data
+        are read to count them."""
+        if self.steps is not None or fitting.old is None:
             return controls(self, fitting)
-        from muscle_gov_plugins import _fit_card as card
+        from muscle_gov_plugins._fit_work import Work
 
-        folder = fitting.workdir / "adapter"
-        if not (folder / card.RECORD).is_file():
-            raise InputError(f"{fitting.name}: its controls are known once it was fitted; fit it first")
-        return controls(self, fitting, card.read_record(folder)["training"]["steps"])
+        data = Work(fitting, self, frozenset({"old", "new"})).read()
+        return controls(self, fitting, self.total_steps(self._rows_asked(data)))
 
     def conclude(self, fitting: Fitting, candidates: Sequence[Candidate]) -> None:
         conclude(fitting, candidates)
@@ -117,9 +117,10 @@ class EnsembleDistil(Recipe):
             weight, notes["choice"] = choose_weight(work, data.held_out, self.weights, self.tolerance)
         else:
             weight = self.weight
+        steps = self.total_steps(self._rows_asked(data))
         if data.unlabelled:
             data, notes["filled"] = self._fill(work, data, weight)
-        return Settled(data, self.settings(weight), notes)
+        return Settled(data, self.settings(weight), steps, notes)
 
     def _fill(self, work: Work, data: Data, weight: float) -> tuple[Data, dict[str, Any]]:
         from muscle_gov_plugins._fit_encoder import Encoder
@@ -144,3 +145,11 @@ class EnsembleDistil(Recipe):
         whole = dataclasses.replace(whole, notes=(*data.notes, *found.notes))
         about = {"rows": len(found.rows), "of": len(data.unlabelled), "answers": self.answers}
         return whole, about
+
+    def _rows_asked(self, data: Data) -> int:
+        """Rows to train on once every question has an answer: so the number of steps is known before,
+        and does not hang on the few that may get none."""
+        if not data.train:
+            return len(data.unlabelled) - math.ceil(self.validation * len(data.unlabelled))
+        held = {row.group for row in data.held_out}
+        return len(data.train) + sum(row.group not in held for row in data.unlabelled)

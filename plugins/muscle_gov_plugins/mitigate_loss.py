@@ -142,9 +142,9 @@ class _Focal(_Divergence):
     the number of entries or not."""
     distance_weight: float = 1.0
     """How much the distances count beside a cross-entropy of weight 1."""
-    alpha: float = 1.0
+    focal_alpha: float = 1.0
     """Weight of the distance at every token."""
-    beta: float = 5.0
+    focal_beta: float = 5.0
     """Further weight of the distance where the teacher is right."""
 
 
