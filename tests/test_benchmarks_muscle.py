@@ -20,9 +20,10 @@ from muscle_gov.store import open_store
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT / "benchmarks"))
 
+import _mitigate_made as made  # noqa: E402
+import _mitigate_runs as runs  # noqa: E402
 import _muscle_seed as seeds  # noqa: E402
 import _muscle_tables as tables  # noqa: E402
-import mitigate  # noqa: E402
 import muscle  # noqa: E402
 from _muscle_variants import CONTROL, UPDATE, Settings, variants  # noqa: E402
 
@@ -249,12 +250,12 @@ def test_merging_names_the_seed_that_is_not_there(work: Path, tmp_path: Path):
 
 
 def test_words_are_all_different():
-    assert len({mitigate.word(number) for number in range(131072)}) == 131072
+    assert len({made.word(number) for number in range(131072)}) == 131072
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> mitigate.Bench:
-    made = mitigate.Bench(
+def bench(tmp_path_factory: pytest.TempPathFactory) -> made.Bench:
+    bench = made.Bench(
         folder=tmp_path_factory.mktemp("mitigate"),
         size="tiny",
         vocabulary=256,
@@ -267,13 +268,13 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> mitigate.Bench:
         threads=1,
         chunk=64,
     )
-    mitigate.make_models(made)
-    mitigate.write_rows(made)
-    return made
+    made.make_models(bench)
+    made.write_rows(bench)
+    return bench
 
 
 def test_plain_training_and_mending_train_on_the_same_batches(
-    bench: mitigate.Bench, monkeypatch: pytest.MonkeyPatch
+    bench: made.Bench, monkeypatch: pytest.MonkeyPatch
 ):
     import transformers
 
@@ -286,9 +287,9 @@ def test_plain_training_and_mending_train_on_the_same_batches(
 
     monkeypatch.setattr(transformers.Trainer, "training_step", watched)
     seen.append([])
-    plain = mitigate.run_plain(bench)
+    plain = runs.run_plain(bench)
     seen.append([])
-    mended = mitigate.run_mitigation(bench, "muscle, teachers' best 64 kept", 0, None)
+    mended = runs.run_mitigation(bench, "muscle, teachers' best 64 kept", 0, None)
     assert len(seen[0]) == 4
     assert seen[0] == seen[1]
     assert plain["steps"] == mended["steps"] == 4
@@ -298,6 +299,6 @@ def test_plain_training_and_mending_train_on_the_same_batches(
     assert mended["phases"].keys() >= {"asking the old model", "asking the new model", "training"}
 
 
-def test_both_of_muscles_cases_occur(bench: mitigate.Bench):
-    found = mitigate.run_mitigation(bench, "muscle, teachers' best 64 kept", 1, None)
+def test_both_of_muscles_cases_occur(bench: made.Bench):
+    found = runs.run_mitigation(bench, "muscle, teachers' best 64 kept", 1, None)
     assert 0.1 < found["figures"]["aligned to old"] < 0.9

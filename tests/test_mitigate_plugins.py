@@ -397,6 +397,7 @@ def test_the_card_says_what_was_done_and_then_what_came_of_it(pair: Pair, tmp_pa
         candidate("new", "update", 0.056),
         candidate("mended <b>", "mitigation", 0.031),
         candidate("both", "control", 0.024, cost=2.0, about=""),
+        candidate("refit", "control", 0.057, noise={"zoo|x": Measure(0.034, 0.02, 0.05, 400)}),
     ]
     muscle.conclude(fitting, judged)
     second = card.read_text()
@@ -407,6 +408,7 @@ def test_the_card_says_what_was_done_and_then_what_came_of_it(pair: Pair, tmp_pa
     assert "| PASS |" in second
     assert "| FAIL |" in second
     assert "| 2 |" in second
+    assert "NFR on `zoo|x` is 0.0340 (0.0200 to 0.0500)" in second
     assert "<b>" not in second.replace("`mended <b>`", "")
     assert second.startswith(first.partition("## Measured effect")[0])
     assert mended.facts().digests["adapter"] == digest

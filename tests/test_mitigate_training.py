@@ -458,6 +458,25 @@ def test_models_that_do_not_fit_together_are_refused(pair: Pair, tmp_path: Path)
         Muscle(**FEW).fit(fitting_of(tmp_path / "c", pair.new))
 
 
+def test_controls_ask_nothing_of_the_old_model(pair: Pair, tmp_path: Path) -> None:
+    """They are made even where the old model is one that no adapter can learn from."""
+    from muscle_gov_plugins.loader_ensemble import EnsembleLoader
+
+    both: Any = EnsembleLoader((pair.old, pair.new))
+    made = CrossEntropy(**FEW | {"steps": 1}).fit(fitting_of(tmp_path / "fit", pair.new, both))
+    assert set(record(made)["models"]) == {"new"}
+    assert record(made)["teachers"] == {}
+
+
+def test_rows_that_are_passed_over_are_told(pair: Pair, tmp_path: Path) -> None:
+    training = {"zoo": Zoo(0, 50), "traffic": Zoo(60, 70, is_labelled=False)}
+    made = CrossEntropy(**FEW | {"steps": 1}).fit(
+        fitting_of(tmp_path / "a", pair.new, training=training)
+    )
+    assert record(made)["data"]["unlabelled_rows"] == 10
+    assert any("10 rows have no answer" in note for note in record(made)["data"]["notes"])
+
+
 def test_rows_without_answers_are_nothing_to_train_on(pair: Pair, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none of the training rows has an answer"):
         CrossEntropy(**FEW).fit(

@@ -43,7 +43,7 @@ def demo(folder: Path, seed: int, questions: int, quiet: bool) -> int:
     \b
     Examples:
       muscle-gov demo
-      muscle-gov demo /tmp/other-world --seed 1
+      muscle-gov demo other-world --seed 1
     """
     began = time.monotonic()
     stages = _Stages(quiet, began)

@@ -169,11 +169,21 @@ def _effect(record: Mapping[str, Any], candidates: Sequence[Candidate]) -> str:
     confidence = candidates[0].comparison.confidence
     for suite in dict.fromkeys(s.suite for c in candidates for s in c.comparison.suites):
         parts.append(f"### {prose(suite)}\n\n{_table(_EFFECT_HEAD, _suite_rows(suite, candidates))}")
+    parts += _noise(candidates)
     parts.append(
         f"Intervals are two-sided at {100 * confidence:g} %. NFR is the share of answers that the old "
         "model has right and this one wrong; of graded suites, the share whose score fell.\n"
     )
     return "\n".join(parts)
+
+
+def _noise(candidates: Sequence[Candidate]) -> Iterable[str]:
+    for candidate in candidates:
+        for suite, flips in (candidate.noise or {}).items():
+            yield (
+                f"Noise floor: from the update to {span(candidate.name)}, which is the same training with "
+                f"another seed, NFR on {span(suite)} is {_measure(flips)}.\n"
+            )
 
 
 _EFFECT_HEAD = ("Model", "What it is", "Accuracy or score", "NFR", "Models run", "Verdict")

@@ -78,6 +78,7 @@ def fit(plan: Plan, fitting: Fitting) -> HfLoader:
     key = claim(fitting, plan.kind, plan.options)
     result = work.result()
     if card.is_whole(fitting.workdir / "adapter", key):
+        shutil.rmtree(fitting.workdir / "training", ignore_errors=True)
         work.tell("done", 1, 1)
         return result
     started = time.monotonic()
@@ -89,6 +90,7 @@ def fit(plan: Plan, fitting: Fitting) -> HfLoader:
             settled = plan.settle(work, data)
             loss = Loss(plan.row, settled.settings)
             plan = dataclasses.replace(plan, recipe=_with_steps(plan.recipe, settled))
+        settled = _noted(settled)
         _check_rows(fitting, settled.data)
         trained, about = _trained(work, plan, loss, settled.data)
         gc.collect()
@@ -185,6 +187,17 @@ def _with_steps(recipe: Recipe, settled: Settled) -> Recipe:
         return recipe
     gap = recipe.validation_gap(len(settled.data.train))
     return dataclasses.replace(recipe, steps=settled.steps, validate_steps=gap)
+
+
+def _noted(settled: Settled) -> Settled:
+    """With a note of the rows that are passed over."""
+    data = settled.data
+    if not data.unlabelled:
+        return settled
+    note = (
+        f"{len(data.unlabelled)} rows have no answer and were not trained on; ensemble-distil uses such"
+    )
+    return dataclasses.replace(settled, data=dataclasses.replace(data, notes=(*data.notes, note)))
 
 
 def _check_rows(fitting: Fitting, data: Data) -> None:

@@ -36,12 +36,11 @@ class Work:
         self.candidate = _hf(fitting.new, "new")
         self.new = _in_precision(self.candidate, recipe)
         self.base = base_of(self.new)
-        self.old = None
-        if fitting.old is not None:
-            self.old = _in_precision(_hf(fitting.old, "old"), recipe)
-            _check_tokenizers(self.old, self.new)
-        elif needs & {"old"}:
-            raise InputError(f"{fitting.name}: this needs an old model, and there is none")
+        self.old = _in_precision(fitting.old, recipe) if isinstance(fitting.old, HfLoader) else None
+        if "old" in needs:
+            if fitting.old is None:
+                raise InputError(f"{fitting.name}: this needs an old model, and there is none")
+            _check_tokenizers(_hf(fitting.old, "old"), self.new)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise InputError(
                 "training runs in one process; start it without torchrun or accelerate launch"
@@ -99,7 +98,7 @@ class Work:
         return dataclasses.replace(self.candidate, adapter=folder, adapter_revision=None)
 
     def read(self) -> Data:
-        """The training data, as the candidate would be asked."""
+        """The training data, as the candidate would be asked. Raises InputError, as `check_data`."""
         self.tell("reading data", 0, 0)
         return read(
             self.fitting.training,

@@ -80,7 +80,9 @@ def make_world(folder: Path, seed: int, sizes: Sizes, watch: Watch = lambda _: N
         watch(_about(sizes, ceilings))
         trained = train_bases(folder / BASES, seed, ASSISTANTS, watch)
     except OSError as error:
-        raise OutputError(f"{folder}: the demo cannot be written here: {error.strerror}") from error
+        raise OutputError(
+            f"{folder}: the demo cannot be written here: {error.strerror or error}"
+        ) from error
     return Made(folder / "update.toml", trained, ceilings)
 
 
@@ -110,6 +112,7 @@ def train_bases(
             watch(f"{one.name}: trained already")
     if not missing:
         return ()
+    watch(f"{', '.join(one.name for one in missing)}: training, one on each core")
     began = time.monotonic()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # a fresh interpreter each: torch, once started, does not survive a fork
@@ -150,6 +153,7 @@ def train_base(folder: Path, assistant: Assistant, seed: int) -> float:
         loss = train(model, tokenizer, texts, int(chance.integers(2**31)))
     finally:
         torch.set_num_threads(threads)
+    # what an interrupted call left behind is never taken for a model
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     save(model, tokenizer, part)
@@ -160,9 +164,9 @@ def train_base(folder: Path, assistant: Assistant, seed: int) -> float:
 def _claim(folder: Path, seed: int, sizes: Sizes) -> None:
     """Write down what the folder is made of; refuse one that holds something else."""
     told: dict[str, Any] = {"seed": seed, **asdict(sizes), "settings": settings_digest()}
-    marker = folder / MARKER
+    marker, part = folder / MARKER, f".{MARKER}.part"
     if not marker.exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or {one.name for one in folder.iterdir()} - {part}):
             raise InputError(
                 f"{folder}: is there already and was not made by the demo; name a folder that is not "
                 "there yet"

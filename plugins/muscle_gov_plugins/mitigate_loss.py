@@ -11,9 +11,9 @@ from typing import ClassVar, Literal
 
 from muscle_gov import hookimpl
 from muscle_gov_plugins._fit_mitigation import CrossEntropy, LossMitigation, Refit
-from muscle_gov_plugins._loss_table import ROWS, LossSettings, Row, Term, When
+from muscle_gov_plugins._loss_table import ROWS, Cases, LossSettings, Row, Term, When
 
-__all__ = ["LossMitigation", "LossSettings", "Row", "Term", "When"]
+__all__ = ["ROWS", "Cases", "LossMitigation", "LossSettings", "Row", "Term", "When"]
 
 
 @hookimpl
