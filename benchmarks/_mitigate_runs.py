@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from _mitigate_made import Bench, fitting
 
-PLAIN = "peft and Trainer"
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "muscle, teachers' best 64 kept": ("muscle", {"teacher_form": "top"}),
-    "muscle, all scores kept": ("muscle", {"teacher_form": "full"}),
-    "muscle, live update": ("muscle", {"teacher_form": "top", "teachers": "live"}),
-    "cross-entropy, same engine": ("cross-entropy", {}),
+PLAIN = "plain"
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to train."""
+
+    shown: str
+    mitigation: str | None = None
+    """Its name; None for plain training."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+WAYS = {
+    PLAIN: Way("peft and Trainer"),
+    "muscle-top": Way("muscle, teachers' best 64 kept", "muscle", {"teacher_form": "top"}),
+    "muscle-full": Way("muscle, all scores kept", "muscle", {"teacher_form": "full"}),
+    "muscle-live": Way("muscle, live update", "muscle", {"teacher_form": "top", "teachers": "live"}),
+    "cross-entropy": Way("cross-entropy, same engine", "cross-entropy"),
 }
-"""What is shown as -> the mitigation and its options."""
 
 
 @dataclass
@@ -85,7 +97,8 @@ def run_mitigation(bench: Bench, name: str, number: int, steps: int | None) -> d
     """Train by a mitigation, through its public door; `steps` for a try that fills what is kept."""
     from muscle_gov import plugins
 
-    kind, options = VARIANTS[name]
+    way = WAYS[name]
+    assert way.mitigation is not None
     meter = Meter(bench.device)
 
     def watch(told: Any) -> None:
@@ -99,9 +112,9 @@ def run_mitigation(bench: Bench, name: str, number: int, steps: int | None) -> d
             meter.phase("looking at held-out rows")
             meter.found |= {"steps": told.total, "figures": dict(told.figures)}
 
-    whole = bench.recipe() | options | ({} if steps is None else {"steps": steps})
-    mitigation = plugins.load().make("mitigations", kind, whole)
-    mitigation.fit(fitting(bench, f"{list(VARIANTS).index(name)}-{number}", watch))
+    whole = {**bench.recipe(), **way.options, **({} if steps is None else {"steps": steps})}
+    mitigation = plugins.load().make("mitigations", way.mitigation, whole)
+    mitigation.fit(fitting(bench, f"{name}-{number}", watch))
     return meter.found | {"phases": meter.phases}
 
 

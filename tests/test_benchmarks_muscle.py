@@ -289,7 +289,7 @@ def test_plain_training_and_mending_train_on_the_same_batches(
     seen.append([])
     plain = runs.run_plain(bench)
     seen.append([])
-    mended = runs.run_mitigation(bench, "muscle, teachers' best 64 kept", 0, None)
+    mended = runs.run_mitigation(bench, "muscle-top", 0, None)
     assert len(seen[0]) == 4
     assert seen[0] == seen[1]
     assert plain["steps"] == mended["steps"] == 4
@@ -300,5 +300,5 @@ def test_plain_training_and_mending_train_on_the_same_batches(
 
 
 def test_both_of_muscles_cases_occur(bench: made.Bench):
-    found = runs.run_mitigation(bench, "muscle, teachers' best 64 kept", 1, None)
+    found = runs.run_mitigation(bench, "muscle-top", 1, None)
     assert 0.1 < found["figures"]["aligned to old"] < 0.9

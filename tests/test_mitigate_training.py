@@ -423,6 +423,18 @@ def test_a_logger_that_is_not_there_is_told(pair: Pair, tmp_path: Path) -> None:
         CrossEntropy(**FEW, loggers=("nosuch",)).fit(fitting_of(tmp_path / "fit", pair.new))
 
 
+def test_two_processes_do_not_train_in_one_folder(pair: Pair, tmp_path: Path) -> None:
+    from muscle_gov_plugins._fit_work import alone
+
+    fitting = fitting_of(tmp_path / "fit", pair.new)
+    fitting.workdir.mkdir()
+    with (
+        alone(fitting.workdir),
+        pytest.raises(InputError, match="another process is training here; wait until it has ended"),
+    ):
+        CrossEntropy(**FEW).fit(fitting)
+
+
 def test_one_process_trains(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="training runs in one process; start it without torchrun"):

@@ -27,8 +27,8 @@ ARCHIVES = {
     Layout("> {text}\nFiled:", " {channel} about {topic} {mood} {urgency}", LONG): 0.3,
     Layout("> {text}", "", LONG): 0.4,
 }
-"""How much of what a model reads is in which layout. A word is one token with the space before it, so each
-ticket must have one before its first word too."""
+"""How much of what a model reads is in which layout. A word is one token with the space before it, so
+a ticket's first word needs one too: without it the word would be unknown."""
 MISTAKEN = 0.08
 """How often whoever filed a ticket that a model reads put down any topic, mood or urgency."""
 PROCEDURE = 1

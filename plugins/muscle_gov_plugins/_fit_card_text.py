@@ -181,8 +181,8 @@ def _noise(candidates: Sequence[Candidate]) -> Iterable[str]:
     for candidate in candidates:
         for suite, flips in (candidate.noise or {}).items():
             yield (
-                f"Noise floor: from the update to {span(candidate.name)}, which is the same training with "
-                f"another seed, NFR on {span(suite)} is {_measure(flips)}.\n"
+                f"Noise floor: from the update to {span(candidate.name)} (its training with another "
+                f"seed), NFR on {span(suite)} is {_measure(flips)}.\n"
             )
 
 

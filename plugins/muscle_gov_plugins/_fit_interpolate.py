@@ -19,7 +19,7 @@ from muscle_gov_plugins._fit_head import Parts
 from muscle_gov_plugins._fit_measure import measure
 from muscle_gov_plugins._fit_recipe import Recipe
 from muscle_gov_plugins._fit_rows import Data
-from muscle_gov_plugins._fit_work import Work, check_data, claim
+from muscle_gov_plugins._fit_work import Work, alone, check_data, claim
 from muscle_gov_plugins._hf_load import load, settings
 from muscle_gov_plugins._hf_memory import release
 from muscle_gov_plugins.loader_hf import HfLoader
@@ -39,6 +39,15 @@ def interpolate(options: Interpolate, fitting: Fitting) -> HfLoader:
     if card.is_whole(fitting.workdir / "adapter", key):
         work.tell("done", 1, 1)
         return result
+    with alone(fitting.workdir):
+        _make(options, work, end, told, key)
+    work.tell("done", 1, 1)
+    return result
+
+
+def _make(options: Interpolate, work: Work, end: Path, told: dict[str, Any], key: str) -> None:
+    """Look at every point, and put the chosen adapter in its place."""
+    fitting = work.fitting
     started = time.monotonic()
     start = work.own_adapter()
     with settings(work.new.threads):
@@ -56,8 +65,6 @@ def interpolate(options: Interpolate, fitting: Fitting) -> HfLoader:
     record = _record(work, told, data, choice) | {"key": key, "seconds": time.monotonic() - started}
     card.write(fitting.workdir / "adapter", folder, record)
     shutil.rmtree(fitting.workdir / "points")
-    work.tell("done", 1, 1)
-    return result
 
 
 def _end(options: Interpolate, fitting: Fitting) -> Path:

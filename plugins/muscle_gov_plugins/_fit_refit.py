@@ -44,8 +44,9 @@ def _recorded(options: Recipe, adapter: Path) -> tuple[Recipe, set[int]]:
     if not (adapter / card.RECORD).is_file():
         return plain, set()
     record = card.read_record(adapter)
-    if record.get("mitigation") != "cross-entropy":  # made from another adapter: not to be repeated here
-        return plain, set()
+    is_repeatable = record.get("loss", {}).get("name") == "cross-entropy"
+    if not is_repeatable or record["starts_from"] != "nothing":
+        return plain, set()  # made from another adapter, or from other models, that are not at hand
     told: dict[str, Any] = record["recipe"]
     seed = int(told["seed"])
     known = {field.name for field in dataclasses.fields(Recipe)} - {*_OF_THE_MACHINE, "seed"}

@@ -28,7 +28,7 @@ from muscle_gov_plugins._fit_recipe import Recipe
 from muscle_gov_plugins._fit_rows import Data
 from muscle_gov_plugins._fit_teachers import Keeping, LiveTeacher
 from muscle_gov_plugins._fit_train import Lesson, Trained, train
-from muscle_gov_plugins._fit_work import Work, check_data, claim
+from muscle_gov_plugins._fit_work import Work, alone, check_data, claim
 from muscle_gov_plugins._hf_load import load, settings
 from muscle_gov_plugins._hf_memory import release
 from muscle_gov_plugins._loss_batch import Loss
@@ -81,7 +81,15 @@ def fit(plan: Plan, fitting: Fitting) -> HfLoader:
         shutil.rmtree(fitting.workdir / "training", ignore_errors=True)
         work.tell("done", 1, 1)
         return result
-    started = time.monotonic()
+    with alone(fitting.workdir):
+        _make(work, plan, loss, key)
+    work.tell("done", 1, 1)
+    return result
+
+
+def _make(work: Work, plan: Plan, loss: Loss, key: str) -> None:
+    """Read the data, train, and put the adapter in its place."""
+    fitting, started = work.fitting, time.monotonic()
     with settings(work.new.threads):
         data = work.read()
         check_data(fitting, data.digest)
@@ -95,13 +103,10 @@ def fit(plan: Plan, fitting: Fitting) -> HfLoader:
         trained, about = _trained(work, plan, loss, settled.data)
         gc.collect()
         release()
-    record = card.record(
-        work, plan, loss, settled, trained, about | {"key": key, "seconds": time.monotonic() - started}
-    )
+    about |= {"key": key, "seconds": time.monotonic() - started}
+    record = card.record(work, plan, loss, settled, trained, about)
     card.write(fitting.workdir / "adapter", trained.adapter, record)
     shutil.rmtree(fitting.workdir / "training")
-    work.tell("done", 1, 1)
-    return result
 
 
 def _trained(work: Work, plan: Plan, loss: Loss, data: Data) -> tuple[Trained, dict[str, Any]]:

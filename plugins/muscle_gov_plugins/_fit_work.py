@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,24 @@ def _context(loader: HfLoader) -> int | None:
     text = config.get("text_config", config)
     known = [text.get(name) for name in ("n_positions", "max_position_embeddings", "n_ctx")]
     return next((int(value) for value in known if value), None)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """No other process trains in this folder meanwhile. Raises InputError if one does."""
+    try:
+        import fcntl
+    except ImportError:  # a system without such locks
+        yield
+        return
+    with (folder / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(
+                f"{folder}: another process is training here; wait until it has ended"
+            ) from error
+        yield
 
 
 def claim(fitting: Fitting, kind: str, options: Mapping[str, Any]) -> str:
