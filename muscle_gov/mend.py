@@ -161,40 +161,50 @@ def _controls(
     first: Tried,
 ) -> Iterator[Tried]:
     """The controls of all mitigations that were tried, each once."""
-    for name, (control, of) in _wanted(update, fittings).items():
-        fitting = fittings[of]
-        is_refit = bool(getattr(control, "is_refit", False))
+    for name, (control, askers) in _wanted(update, fittings).items():
+        fitting = fittings[askers[0]]
         if isinstance(control, Loader):
             loader: Loader = control
         else:
             loader = control.fit(_beside(fitting, control, name))
-        shared = sum(
-            c == control for key in fittings for c in _controls_of(update, fittings, key).values()
-        )
+        is_refit = bool(getattr(control, "is_refit", False))
         yield _tried(
             bench,
             old_runs,
             LiveModel(name, name, loader),
             role="control",
             about=_about(control),
-            of=of if shared == 1 and len(fittings) > 1 else None,
+            of=askers[0] if len(askers) == 1 and len(fittings) > 1 else None,
             noise_from=first.runs if is_refit else None,
         )
 
 
 def _wanted(
     update: Update, fittings: Mapping[str, Fitting]
-) -> dict[str, tuple[Mitigation | Loader, str]]:
-    """Name → (control, the mitigation that first asked for it); equal ones once."""
-    wanted: dict[str, tuple[Mitigation | Loader, str]] = {}
-    taken = set(update.mitigations)
+) -> dict[str, tuple[Mitigation | Loader, list[str]]]:
+    """Name → (control, the mitigations that ask for it); equal ones on equal data once."""
+    wanted: dict[str, tuple[Mitigation | Loader, list[str]]] = {}
     for key in fittings:
         for name, control in _controls_of(update, fittings, key).items():
-            if any(control == known for known, _ in wanted.values()):
+            askers = next(
+                (a for c, a in wanted.values() if _is_same(update, c, control, a[0], key)), None
+            )
+            if askers is not None:
+                askers.append(key)
                 continue
-            is_free = name not in wanted and name not in taken
-            wanted[name if is_free else f"{name} of {key}"] = (control, key)
+            is_free = name not in wanted and name not in update.mitigations
+            wanted[name if is_free else f"{name} of {key}"] = (control, [key])
     return wanted
+
+
+def _is_same(update: Update, one: Any, other: Any, of_one: str, of_other: str) -> bool:
+    """Whether two mitigations ask for the same control. One that is trained is another on other data;
+    a re-fit repeats what is recorded."""
+    if one != other:
+        return False
+    is_trained = not isinstance(one, Loader) and not getattr(one, "is_refit", False)
+    training = [set(update.mitigations[key].training) for key in (of_one, of_other)]
+    return not is_trained or training[0] == training[1]
 
 
 def _controls_of(

@@ -347,11 +347,15 @@ def test_controls_of_one_recipe_are_equal_whoever_asks(pair: Pair, tmp_path: Pat
             ("ensemble-distil", {"weight": 0.5}),
         )
     ]
+    again = found[0]["refit"]
     assert found[0] == {
         "cross-entropy": CrossEntropy(**FEW),
-        "refit": Refit(**FEW),
+        "refit": again,
         "ensemble": EnsembleLoader((pair.old, pair.new)),
     }
+    assert isinstance(again, Refit)
+    assert again.is_refit
+    assert again.steps == 40, "as the candidate's own adapter was made"
     assert all(other == found[0] for other in found)
     assert set(CrossEntropy(**FEW).controls(fitting)) == {"refit", "ensemble"}
     bare = replace(fitting, new=replace(pair.new, adapter=None))

@@ -90,6 +90,9 @@ class Refit(Recipe):
     that the candidate's adapter was made by here, where its folder says so; else these options.
     """
 
+    is_refit: ClassVar[bool] = True
+    """The flips between the candidate and this are noise."""
+
     def fit(self, fitting: Fitting) -> HfLoader:
         from muscle_gov_plugins._fit_refit import refit
 
@@ -116,10 +119,17 @@ def controls(
     if not isinstance(recipe, CrossEntropy):
         found["cross-entropy"] = CrossEntropy(**plain)
     if getattr(fitting.new, "adapter", None) is not None:
-        found["refit"] = Refit(**plain)
+        found["refit"] = _refit(Recipe(**plain), fitting.new)
     if isinstance(fitting.old, HfLoader) and isinstance(fitting.new, HfLoader):
         found["ensemble"] = EnsembleLoader((fitting.old, fitting.new))
     return found
+
+
+def _refit(recipe: Recipe, candidate: Any) -> Refit:
+    """The re-fit of a candidate: by the recipe that made it, whichever mitigation asks."""
+    from muscle_gov_plugins._fit_recorded import recorded
+
+    return Refit(**recorded(recipe, candidate.adapter_checkpoint().folder)[0].values())
 
 
 def conclude(fitting: Fitting, candidates: Sequence[Candidate]) -> None:

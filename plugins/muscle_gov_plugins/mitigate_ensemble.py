@@ -57,6 +57,10 @@ class EnsembleDistil(Recipe):
     ce_weight: float = 1.0
     """λ of L = λ·KL + (1-λ)·CE: at 1 there is no cross-entropy."""
 
+    checkpoint_by: Literal["validation", "last"] = "last"
+    """Which weights are kept: the last, or those of the least cross-entropy on the held-out answers.
+    That is not what is learnt here, so it is a bad judge of it."""
+
     def problems(self) -> list[str]:
         found = []
         if self.weight != "choose" and not 0 < self.weight < 1:

@@ -63,6 +63,8 @@ class Interpolate:
 
     def end(self, fitting: Fitting) -> Fitting:
         """The fitting of the mitigation at the line's end, in a folder beside."""
+        if fitting.beside is not None:
+            return fitting.beside(self.of)  # where it is fitted for its own sake too
         folder = fitting.workdir.with_name(f"{fitting.workdir.name}-end")
         return dataclasses.replace(fitting, workdir=folder)
 
