@@ -14,6 +14,7 @@ from _muscle_variants import CONTROL, UPDATE, Settings, Variant, variants
 
 Line = Mapping[str, Any]
 
+OLD = ("accuracy_old", "score_old")
 BINARY = ("accuracy_new", "nfr", "pfr", "nfr_mc", "relative_nfr", "nfi")
 GRADED = ("score_new", "gain_rate", "regression_rate", "gain_magnitude", "regression_magnitude")
 SHOWN_P = 0.05
@@ -71,7 +72,7 @@ def _row(variant: Variant, seeds: Sequence[Mapping[str, Line]]) -> dict[str, Any
 def _means(suite: str, lines: Sequence[Line]) -> dict[str, Any]:
     return {
         metric: interval([line["suites"][suite][metric] for line in lines])
-        for metric in (*BINARY, *GRADED)
+        for metric in (*OLD, *BINARY, *GRADED)
         if all(metric in line["suites"][suite] for line in lines)
     }
 
@@ -122,9 +123,9 @@ def markdown(whole: Mapping[str, Any]) -> str:
     parts = [_head(whole)]
     for suite in by_name[UPDATE]["suites"]:
         is_binary = "nfr" in by_name[UPDATE]["suites"][suite]
-        parts.append((_binary if is_binary else _graded)(suite, rows, settings))
+        parts.append((_binary if is_binary else _graded)(suite, rows, settings, by_name[UPDATE]))
     parts.append(_noise(rows))
-    return "\n".join(parts)
+    return "".join(parts)
 
 
 def _head(whole: Mapping[str, Any]) -> str:
@@ -132,8 +133,9 @@ def _head(whole: Mapping[str, Any]) -> str:
     recipe = settings["recipe"]
     return (
         f"# What mending mends, {whole['date']}\n\n"
-        f"`python benchmarks/muscle.py`, {len(settings['seeds'])} seeds. {machine['processor']}, torch "
-        f"{machine['torch']}, transformers {machine['transformers']}, peft {machine['peft']}.\n\n"
+        f"`python benchmarks/muscle.py`; seeds: {', '.join(map(str, settings['seeds']))}. "
+        f"{machine['processor']}, torch {machine['torch']}, transformers "
+        f"{machine['transformers']}, peft {machine['peft']}.\n\n"
         "Each seed is a world of its own with two bases of 130,000 weights. Every mitigation and "
         f"control is trained for {settings['steps']} steps (rank {recipe['rank']}, learning rate "
         f"{recipe['learning_rate']:g}, {recipe['batch_rows']} rows a step) unless its remark says "
@@ -147,9 +149,15 @@ def _head(whole: Mapping[str, Any]) -> str:
     )
 
 
-def _binary(suite: str, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
+def _binary(
+    suite: str,
+    rows: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    update: Mapping[str, Any],
+) -> str:
     head = (
-        f"## {suite}\n\n{settings[suite]:,} questions a seed.\n\n"
+        f"\n## {suite}\n\n{settings[suite]:,} questions a seed. The old model's accuracy: "
+        f"{_percent(update['suites'][suite]['accuracy_old'])}.\n\n"
         "| | accuracy | Δ accuracy, points | NFR | Δ NFR, points | Δ NFR, relative | Δ NFR to "
         "cross-entropy | NFR_mc | Δ NFR_mc, relative | PFR | relative NFR | NFI | seeds down | "
         "recovered / broken | p < 0.05 | CPU s |\n|" + " --- |" * 16 + "\n"
@@ -182,11 +190,17 @@ def _binary_line(suite: str, row: Mapping[str, Any]) -> str:
     return "| " + " | ".join(cells) + " |\n"
 
 
-def _graded(suite: str, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
+def _graded(
+    suite: str,
+    rows: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    update: Mapping[str, Any],
+) -> str:
     head = (
         f"\n## {suite}\n\n{settings[suite]:,} questions a seed, graded by ROUGE-1 (0 to 1). Gain and "
         "regression: share of answers that became better or worse than the old model's, and by how "
-        "much on average where they did.\n\n"
+        "much on average where they did. The old model's score: "
+        f"{_plain(update['suites'][suite]['score_old'], 4)}.\n\n"
         "| | score | Δ score, points | gain rate | regression rate | Δ regression rate, points | "
         "relative | to cross-entropy | gain size | regression size |\n|" + " --- |" * 10 + "\n"
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections import namedtuple
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -433,3 +435,15 @@ def test_scores_that_are_no_numbers(tmp_path: Path) -> None:
     loader = HfLoader(path=folder, device="cpu", threads=1)
     with pytest.raises(ModelError, match="scores that are no numbers"):
         teacher(loader, tmp_path / "kept")
+
+
+def _asked(given: tuple[HfLoader, Path]) -> bytes:
+    loader, folder = given
+    return teacher(loader, folder).of(range(len(ROWS)), "cpu").logp.numpy().tobytes()
+
+
+def test_mitigations_side_by_side_share_a_teacher(loader: HfLoader, tmp_path: Path) -> None:
+    """Two that write the same files at once tore them."""
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        first, second = pool.map(_asked, [(loader, tmp_path / "t")] * 2)
+    assert first == second == _asked((loader, tmp_path / "alone"))

@@ -344,7 +344,7 @@ def test_controls_of_one_recipe_are_equal_whoever_asks(pair: Pair, tmp_path: Pat
             ("kd-old+ce", {"scope": "answer"}),
             ("rcat", {"teachers": "live"}),
             ("mpt", {"teacher_top": 5}),
-            ("ensemble-distil", {"weight": 0.5}),
+            ("ensemble-distil", {"weight": 0.5, "checkpoint_by": "validation"}),
         )
     ]
     again = found[0]["refit"]

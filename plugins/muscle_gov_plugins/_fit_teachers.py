@@ -23,6 +23,7 @@ import torch
 
 from muscle_gov import InputError, ModelError
 from muscle_gov_plugins._fit_asker import Asker, labels_of, target_counts, tokens_of_logits
+from muscle_gov_plugins._fit_lock import held
 from muscle_gov_plugins._fit_rows import Row, Scope, by_length, lengths, rows_digest
 from muscle_gov_plugins._fit_teacher_store import Layout, Standing, TeacherStore, arrays_of, scores_of
 from muscle_gov_plugins._hf_load import default_budget, load, settings
@@ -86,11 +87,13 @@ def cached_teacher(
     """
     _check(rows, keeping.scope)
     store, key = TeacherStore(folder), _key(loader, rows, keeping.scope)
-    standing = store.whole(key, keeping_accepts(keeping))
-    if standing is None:
-        standing = _compute(loader, rows, store, key, keeping, watch, opened)
-    else:
-        watch(len(rows), len(rows))
+    # mitigations of one update share teachers, and may be trained side by side: one of them computes
+    with held(folder.with_name(f"{folder.name}.lock"), wait=True):
+        standing = store.whole(key, keeping_accepts(keeping))
+        if standing is None:
+            standing = _compute(loader, rows, store, key, keeping, watch, opened)
+        else:
+            watch(len(rows), len(rows))
     return CachedTeacher(store, standing, rows, keeping.scope, which)
 
 

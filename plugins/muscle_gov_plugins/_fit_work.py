@@ -22,6 +22,7 @@ from muscle_gov.logs import content_hash, read_json
 from muscle_gov_plugins._fit_adapters import as_teacher, base_of
 from muscle_gov_plugins._fit_asker import target_counts
 from muscle_gov_plugins._fit_card import write_bytes
+from muscle_gov_plugins._fit_lock import held
 from muscle_gov_plugins._fit_recipe import Recipe
 from muscle_gov_plugins._fit_rows import Data, Row, read, rows_digest
 from muscle_gov_plugins._fit_teachers import Keeping, cached_teacher
@@ -180,18 +181,9 @@ def _context(loader: HfLoader) -> int | None:
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """No other process trains in this folder meanwhile. Raises InputError if one does."""
-    try:
-        import fcntl
-    except ImportError:  # a system without such locks
-        yield
-        return
-    with (folder / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(
-                f"{folder}: another process is training here; wait until it has ended"
-            ) from error
+    with held(folder / "lock", wait=False) as is_mine:
+        if not is_mine:
+            raise InputError(f"{folder}: another process is training here; wait until it has ended")
         yield
 
 
