@@ -198,7 +198,7 @@ def run_seed(
     seed: int, settings: Settings, work: Path, only: Sequence[str], tell: Callable[[str], None]
 ) -> None:
     """Do what of a seed is not done yet; results are in `work/seed-N`. `only` names variants, all if
-    empty; what these are made of must be among them or done."""
+    empty; the update, and what these are made of, are always among them."""
     from muscle_gov import plugins as plugin_lists
     from muscle_gov.store import open_store
 
@@ -214,15 +214,17 @@ def run_seed(
             took = finetune_both(folder / "world", plugins, settings)
             _add(folder, {"seed": seed, "variant": FINETUNING, "cpu_seconds": took})
             tell(f"seed {seed}: task adapters, {sum(took.values()):.1f} s")
-        ends = {variant.end for variant in variants(settings)}
+        every = variants(settings)
+        ends = {one.end for one in every}
+        wanted = {one.name for one in every if not only or one.name in only}
+        wanted |= {UPDATE, *(one.end for one in every if one.end and one.name in wanted)}
         world = Seed(seed, settings, folder, store, plugins)
         world.runs["old"] = world.ask("old", world.update.old.loader)
-        for variant in variants(settings):
-            is_wanted = not only or variant.name in (*only, UPDATE)
+        for variant in every:
             if variant.name in lines:
                 if variant.name == UPDATE or variant.name in ends:
                     world.recall(variant)
-            elif is_wanted:
+            elif variant.name in wanted:
                 found = world.try_(variant)
                 _add(folder, found)
                 tell(_told(found))

@@ -24,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from _muscle_variants import Settings
+from _muscle_variants import Settings, variants
 
 HERE = Path(__file__).parent
 
@@ -47,7 +47,9 @@ def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=seeds_of, default=list(range(8)), metavar="0-7")
+    parser.add_argument(
+        "--seeds", type=seeds_of, default=list(range(8)), metavar="0-7", help="default: 0-7"
+    )
     parser.add_argument("--work", type=Path, default=Path("muscle-work"), help="a folder to work in")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only these variants")
     parser.add_argument("--merge", action="store_true", help="run nothing, write the tables")
@@ -62,8 +64,13 @@ def options() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    given = options().parse_args()
+    parser = options()
+    given = parser.parse_args()
     settings = Settings(**{f.name: getattr(given, f.name) for f in dataclasses.fields(Settings)})
+    names = [one.name for one in variants(settings)]
+    for name in given.only:
+        if name not in names:
+            parser.error(f"--only: there is no variant {name!r}; there are {', '.join(names)}")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ["OMP_NUM_THREADS"] = str(given.threads)

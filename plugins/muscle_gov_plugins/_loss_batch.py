@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from muscle_gov import InputError
-from muscle_gov_plugins._loss_fused import Followed, Student, followed, fused, mixed
+from muscle_gov_plugins._loss_fused import Followed, Room, Student, followed, fused, mixed
 from muscle_gov_plugins._loss_row import Judged
 from muscle_gov_plugins._loss_table import EVERYWHERE, ROWS, Cases, LossSettings, Row, Term
 from muscle_gov_plugins._loss_terms import (
@@ -42,8 +42,8 @@ Head = Callable[[Tensor], Tensor]
 def chunk_of(width: int, device_type: str) -> int:
     """For how many tokens at a time scores of `width` entries are best made: 16 to 8192.
 
-    They take about 12 MiB on a CPU, so that they stay in its cache from one step to the next, and 256 MiB
-    elsewhere, where a larger piece is needed to keep the device busy. `device_type` is "cpu", "cuda", ...
+    They take about 12 MiB on a CPU, so that they stay in its cache from one step to the next, and
+    256 MiB elsewhere, where larger pieces keep the device busy. `device_type`: "cpu", "cuda", ...
     """
     room = (12 if device_type == "cpu" else 256) * 2**20
     return min(8192, max(16, room // (4 * width)))
@@ -192,6 +192,7 @@ class _Batch:
         self._cases: dict[str, Tensor] = {}
         self._asks = frozenset[str]().union(*(part.term.when.asks for part in parts))
         self._students: Judged | None = None
+        self._room = Room()
         kinds = {part.distance for part in parts}
         self.is_fused = kinds <= {"cross-entropy"} or (
             kinds <= {"kl", "cross-entropy"} and settings.direction == "forward"
@@ -214,7 +215,7 @@ class _Batch:
 
     def cost(self, logits: Tensor, places: slice) -> tuple[Tensor, Tensor]:
         """The weighted sum over a chunk, and the sums for the record: of each term, of each teacher."""
-        student = Student(logits, self._tokens.labels[places])
+        student = Student(logits, self._tokens.labels[places], self._room)
         cases = self._decided(student, places)
         known: dict[tuple[str, str], Tensor] = {}
         for part in self._parts:
@@ -230,7 +231,7 @@ class _Batch:
 
         The scores may be written over.
         """
-        student = Student(logits, self._tokens.labels[places])
+        student = Student(logits, self._tokens.labels[places], self._room)
         cases = self._decided(student, places)
         how, width = self._settings, logits.shape[1]
         weights: dict[str, Tensor] = {}
@@ -259,11 +260,13 @@ class _Batch:
 
     def _followed(self, weights: dict[str, Tensor], places: slice, width: int) -> list[Followed]:
         single = {name: weight for name, weight in weights.items() if name != "mixture"}
-        found = followed({name: self._scores(name) for name in single}, single, places, width)
+        found = followed(
+            {name: self._scores(name) for name in single}, single, places, width, self._room
+        )
         if "mixture" in weights:
             old, new = (self._whole_scores(name) for name in ("old", "new"))
             share = self._settings.number("old_weight")
-            found.append(mixed(old, new, share, places, weights["mixture"], width))
+            found.append(mixed(old, new, share, places, weights["mixture"], width, self._room))
         return found
 
     def _decided(self, student: Student, places: slice) -> list[Tensor]:

@@ -26,10 +26,25 @@ _FRESH = frozenset({"AddmmBackward0", "MmBackward0", "MulBackward0", "DivBackwar
 """Steps whose result is new memory that their own backward pass does not look at."""
 
 
+class Room:
+    """Memory that one chunk after the other is worked out in: fresh memory costs a CPU more than an exp."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Tensor] = {}
+
+    def of(self, name: str, like: Tensor, width: int) -> Tensor:
+        """[len(like), width] float32, whatever was there under that name before."""
+        size = len(like) * width
+        if name not in self._kept or self._kept[name].numel() < size:
+            self._kept[name] = torch.empty(size, dtype=torch.float32, device=like.device)
+        return self._kept[name][:size].view(len(like), width)
+
+
 class Student:
     """Scores of m tokens, and what they make of the labels, each worked out when it is asked for."""
 
-    def __init__(self, logits: Tensor, labels: Tensor) -> None:
+    def __init__(self, logits: Tensor, labels: Tensor, room: Room) -> None:
+        self.room = room
         scores = logits.float()
         step = type(scores.grad_fn).__name__
         self.logits = scores.detach()
@@ -55,7 +70,8 @@ class Student:
     @cached_property
     def raised(self) -> Tensor:
         """[m, V]: e to the power of the scores less the best, in memory of its own."""
-        return (self.logits - self.best).exp_()
+        room = self.room.of("raised", self.logits, self.logits.shape[1])
+        return torch.sub(self.logits, self.best, out=room).exp_()
 
     @property
     def is_raised(self) -> bool:
@@ -70,7 +86,7 @@ class Followed:
     scores: Full | Top
     """On the student's device; a `Full` is float32 and may be written over."""
     weight: Tensor
-    """[m]: what the divergence counts for at each token; where it is 0 the scores need only be finite."""
+    """[m]: what the divergence counts for at each token; 0: the scores need only be finite."""
     width: int
     """Of how many entries, from the first, student and teacher are compared."""
 
@@ -79,7 +95,11 @@ class Followed:
 
 
 def followed(
-    scores: Mapping[str, Full | Top], weights: Mapping[str, Tensor], places: slice, width: int
+    scores: Mapping[str, Full | Top],
+    weights: Mapping[str, Tensor],
+    places: slice,
+    width: int,
+    room: Room,
 ) -> list[Followed]:
     """What the teachers say of the tokens at `places`; those of one kind are one, if no token has two.
 
@@ -96,7 +116,7 @@ def followed(
         for some in apart:
             of = {name: scores[name] for name in some}
             own = {name: weights[name] for name in some}
-            found.append(_joined(of, own, places, width))
+            found.append(_joined(of, own, places, width, room))
     return found
 
 
@@ -107,7 +127,11 @@ def _kind(scores: Full | Top, width: int) -> object:
 
 
 def _joined(
-    scores: Mapping[str, Full | Top], weights: Mapping[str, Tensor], places: slice, width: int
+    scores: Mapping[str, Full | Top],
+    weights: Mapping[str, Tensor],
+    places: slice,
+    width: int,
+    room: Room,
 ) -> Followed:
     weight = torch.stack(list(weights.values())).sum(0)
     lists, whole = {}, {}
@@ -118,7 +142,8 @@ def _joined(
             lists[name] = one.at(places, weight.device)
     if whole:
         width = min(width, next(iter(whole.values())).logits.shape[1])
-        return Followed(tuple(scores), _picked(whole, weights, places, width), weight, width)
+        found = room.of(f"scores of {', '.join(whole)}", weight, width)
+        return Followed(tuple(scores), _picked(whole, weights, places, found), weight, width)
     first, *others = lists
     top = lists[first]
     for name in others:
@@ -134,33 +159,33 @@ def _either(case: Tensor, there: Top, elsewhere: Top) -> Top:
 
 
 def _picked(
-    scores: Mapping[str, Full], weights: Mapping[str, Tensor], places: slice, width: int
+    scores: Mapping[str, Full], weights: Mapping[str, Tensor], places: slice, found: Tensor
 ) -> Full:
-    """New memory with the scores of each token's own teacher; zeros where it follows none."""
-    count, device = places.stop - places.start, next(iter(weights.values())).device
-    found = torch.empty(count, width, dtype=torch.float32, device=device)
-    idle = torch.ones(count, dtype=torch.bool, device=device)
+    """`found` with the scores of each token's own teacher; zeros where it follows none."""
+    count, width = found.shape
+    followers = 0
     for name, one in scores.items():
-        case = weights[name] > 0
-        rows = case.nonzero()[:, 0]
+        rows = (weights[name] > 0).nonzero()[:, 0]
+        followers += len(rows)
         if len(rows) == count:
-            found.copy_(one.at(places, device).logits[:, :width])
+            found.copy_(one.at(places, found.device).logits[:, :width])
         elif len(rows):
-            found[rows] = one.pick(rows + places.start, device).logits[:, :width].float()
-        idle &= ~case
-    found[idle] = 0
+            own = one.pick(rows + places.start, found.device).logits[:, :width]
+            found.index_copy_(0, rows, own.float())
+    if followers < count:
+        found[torch.stack(list(weights.values())).sum(0) == 0] = 0
     return Full(found)
 
 
 def mixed(
-    old: Full, new: Full, old_weight: float, places: slice, weight: Tensor, width: int
+    old: Full, new: Full, old_weight: float, places: slice, weight: Tensor, width: int, room: Room
 ) -> Followed:
     """The mixture of both, to be followed like any teacher. See `mixture`."""
     width = min(width, old.logits.shape[1], new.logits.shape[1])
     sides = []
-    for side, share in ((old, old_weight), (new, 1 - old_weight)):
+    for name, side, share in (("old", old, old_weight), ("new", new, 1 - old_weight)):
         if share > 0:
-            own = torch.empty(len(weight), width, dtype=torch.float32, device=weight.device)
+            own = room.of(f"mixed {name}", weight, width)
             own.copy_(side.at(places, weight.device).logits[:, :width])
             sides.append((_log_softmax_in_place(own), math.log(share)))
     (chances, first), *others = sides
@@ -219,7 +244,10 @@ class _Group:
         if self._is_kept:
             self._raised = student.raised
             return
-        self._whole = whole if is_last and student.is_own else torch.empty_like(whole)
+        is_taken = is_last and student.is_own
+        self._whole = (
+            whole if is_taken else student.room.of(str((temperature, width)), whole, whole.shape[1])
+        )
         self._raised = self._whole[:, :width]
         """Scores over the temperature, less the best of them; e to the power of that; the gradient."""
         torch.add(best * -inverse, whole[:, :width], alpha=inverse, out=self._raised)
@@ -231,7 +259,8 @@ class _Group:
         wide, lists = [], []
         for one in teachers:
             if isinstance(one.scores, Full):
-                wide.append((one, *_less(one.scores.logits, scaled, self._temperature)))
+                chance = student.room.of(f"chance of {one.names}", scaled, self._width)
+                wide.append((one, *_less(one.scores.logits, scaled, self._temperature, chance)))
             else:
                 inside = one.scores.ids.clamp_max(self._width - 1)
                 lists.append((one, one.scores, inside, scaled.gather(1, inside)))
@@ -304,12 +333,14 @@ class _Group:
         return self._whole
 
 
-def _less(logits: Tensor, scaled: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Σ p·(u - scaled) [m] for a teacher of these scores, which are written over; p; and the sum of
-    exp(u), u being its scores over the temperature less the best of them."""
+def _less(
+    logits: Tensor, scaled: Tensor, temperature: float, chance: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Σ p·(u - scaled) [m] for a teacher of these scores, which are written over; p, in `chance`; and
+    the sum of exp(u), u being its scores over the temperature less the best of them."""
     best = logits.amax(-1, keepdim=True)
     torch.add(best * (-1 / temperature), logits, alpha=1 / temperature, out=logits)
-    chance = logits.exp()
+    torch.exp(logits, out=chance)
     total = chance.sum(-1)
     chance.mul_(1 / total[:, None])
     # Of an entry that the teacher rules out there is 0 times -inf, which is none here.

@@ -17,7 +17,7 @@ LEAST = -100.0
 """Log-probability of what float32 cannot tell from impossible."""
 _NOTHING = -1e30
 _BLOCK = 64
-"""Into blocks of so many entries a vocabulary is cut to find the best one; most widths are a multiple."""
+"""A vocabulary is cut into blocks of so many entries to find the best one; most widths are a multiple."""
 
 
 @dataclass
@@ -36,8 +36,11 @@ class Full:
 
     def pick(self, places: Tensor, device: torch.device) -> Full:
         """The scores of the tokens at these places [m] int64, on a device."""
-        where = self.logits.device if isinstance(self.logits, Tensor) else "cpu"
-        return Full(self.logits[places.to(where)].to(device, non_blocking=True))
+        if isinstance(self.logits, Tensor):
+            found = self.logits.index_select(0, places.to(self.logits.device))
+        else:
+            found = self.logits[places.cpu()]
+        return Full(found.to(device, non_blocking=True))
 
 
 @dataclass
