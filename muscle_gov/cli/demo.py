@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from muscle_gov.cli import Command, _candidates, _fitting, _options, _show, _story
-from muscle_gov.errors import PluginError
+from muscle_gov.errors import ModelError, PluginError
 
 if TYPE_CHECKING:
     from muscle_gov.config import Update
@@ -50,10 +50,14 @@ def demo(folder: Path, seed: int, questions: int, quiet: bool) -> int:
     stages.say("making a small world: support tickets, and two language models that have read of them")
     _make(folder, seed, questions, stages.tell)
     plugins, update = _loaded(folder / "update.toml")
-    stages.say("fitting both to the task, by the same procedure: muscle-gov finetune")
-    _finetune(plugins, update, quiet)
+    stages.say("fitting both to the task, by one and the same procedure: muscle-gov finetune")
+    _side_by_side("finetune", update.finetune, update.path)
+    stages.say(
+        f"training what may mend the update ({', '.join(update.mitigations)}): muscle-gov mitigate"
+    )
+    _side_by_side("mitigate", update.mitigations, update.path)
     plugins, update = _loaded(folder / "update.toml")
-    stages.say("asking both, comparing, judging, mending, judging again: muscle-gov run --mend")
+    stages.say("asking all, training the controls, comparing, judging: muscle-gov run --mend")
     judged = _run(plugins, update, quiet)
     _tell(judged, update, folder, time.monotonic() - began)
     return 0
@@ -89,12 +93,23 @@ def _loaded(config: Path) -> tuple[Plugins, Update]:
     return plugins, load_update(config, plugins)
 
 
-def _finetune(plugins: Plugins, update: Update, quiet: bool) -> None:
-    from muscle_gov.fit import finetune
+def _side_by_side(command: str, names: Iterable[str], config: Path) -> None:
+    """Run a command for each name, each in a process of its own: models this small have no use for a
+    second core. Raises ModelError with what the first that failed had to say."""
+    import os
+    import subprocess
+    import sys
+    from concurrent.futures import ThreadPoolExecutor
 
-    for made in update.finetune.values():
-        with _fitting.watching(quiet) as watch:
-            finetune(update, plugins, made, watch=watch)
+    def run(name: str) -> str | None:
+        words = [sys.executable, "-m", "muscle_gov", command, str(config), "--only", name, "--quiet"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603
+        return None if done.returncode == 0 else done.stderr.strip().removeprefix("muscle-gov: ")
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for failure in pool.map(run, names):
+            if failure is not None:
+                raise ModelError(failure)
 
 
 def _run(plugins: Plugins, update: Update, quiet: bool) -> Judged:
