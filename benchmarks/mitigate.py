@@ -209,8 +209,8 @@ def main() -> None:
             found = measure(bench, [PLAIN, *given.only], 1 if is_peak else given.repeat)
         show(found)
         rows += found
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=2) + "\n")
+        if given.json:
+            given.json.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":

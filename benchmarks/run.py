@@ -25,6 +25,12 @@ BENCHMARKS = {
         ["--size", "tiny", "--questions", "40", "--texts", "16", "--batch-sizes", "8", "--repeat", "1"],
         ["--questions", "200", "--texts", "64", "--batch-sizes", "8", "16", "--threads", "1"],
     ),
+    "mitigate": (
+        "mitigate.py",
+        ["--size", "tiny", "--vocabulary", "2048", "--peak-vocabulary", "0", "--rows", "16"]
+        + ["--batch-rows", "4", "--lengths", "20", "60", "--repeat", "1"],
+        ["--repeat", "3"],
+    ),
     "compare": ("compare_pairs.py", ["--pairs", "14042"], ["--pairs", "14042", "10000000"]),
 }
 
@@ -38,7 +44,7 @@ def machine() -> dict[str, Any]:
         model = lines[0].partition(":")[2].strip() if lines else model
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     packages = ("muscle-gov", "duckdb", "pyarrow", "pandas", "orjson", "scipy")
-    packages += ("torch", "transformers", "lm-eval")
+    packages += ("torch", "transformers", "peft", "lm-eval")
     return {
         "processor": model,
         "cores": os.cpu_count(),

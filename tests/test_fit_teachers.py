@@ -94,7 +94,7 @@ def test_what_is_kept_is_what_the_model_says(
     torch.testing.assert_close(found.logp, wanted, rtol=1e-5, atol=1e-5)
     if form in ("full", "auto"):
         assert isinstance(found.scores, Full)
-        torch.testing.assert_close(found.scores.logits, logits, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(found.scores.logits[:], logits, rtol=1e-5, atol=1e-5)
     elif form == "top":
         assert isinstance(found.scores, Top)
         best, ids = logits.topk(7, 1)
@@ -118,8 +118,8 @@ def test_bfloat16_is_kept_to_the_bit(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
     logits = torch.cat([truth(model, row, "answer")[0] for row in ROWS])
     assert isinstance(kept.scores, Full)
-    assert kept.scores.logits.dtype == torch.bfloat16
-    assert torch.equal(kept.scores.logits, logits)  # batch_tokens = 1: no row has company
+    assert kept.scores.logits[:].dtype == torch.bfloat16
+    assert torch.equal(kept.scores.logits[:], logits)  # batch_tokens = 1: no row has company
 
 
 def test_a_live_teacher_says_the_same(loader: HfLoader, model: Any, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_the_student_is_asked_as_the_candidate(tmp_path: Path) -> None:
     for one in (found, live):
         assert isinstance(one.scores, Full)
         assert isinstance(wanted.scores, Full)
-        torch.testing.assert_close(one.scores.logits, wanted.scores.logits, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(one.scores.logits[:], wanted.scores.logits[:], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("cuts", [True, False])
@@ -171,7 +171,7 @@ def test_a_model_that_does_more_to_its_scores_is_run_whole(
             if not cuts:
                 assert "logits_to_keep" not in options
             found = super().forward(*given, **options)
-            found.logits = found.logits * 0.5 + 1
+            found.logits = found.logits[:] * 0.5 + 1
             return found
 
     if cuts:

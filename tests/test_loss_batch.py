@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from muscle_gov_plugins import _loss_batch
 from muscle_gov_plugins._loss_batch import Loss
 from muscle_gov_plugins._loss_table import EVERYWHERE, ROWS, LossSettings, Row, Term, When
 from muscle_gov_plugins._loss_terms import BatchTokens, Full, TeacherTokens, Top, divergence, judge
@@ -211,6 +212,14 @@ VARIANTS = [
 ]
 
 
+@pytest.fixture(params=["fused", "term by term"])
+def path(request, monkeypatch):
+    """Both ways to the same numbers, where a row has two."""
+    if request.param != "fused":
+        monkeypatch.setattr(_loss_batch, "_is_fused", lambda *_: False)
+
+
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("chunk", [1, 3, N])
 @pytest.mark.parametrize(("row", "settings"), VARIANTS)
 def test_value_and_gradient_are_those_of_the_slow_reference(row, settings, chunk):
@@ -253,6 +262,7 @@ def test_a_trained_head_gets_the_same_gradients(row):
     assert_same((got[0], trained.bias.grad), (expected[0], slow_head.bias.grad))
 
 
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 @pytest.mark.parametrize("k", [1, 4, V - 1, V])
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
@@ -290,6 +300,7 @@ def test_a_rest_too_small_for_a_difference_is_kept():
     assert student.grad.isfinite().all()
 
 
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("widths", [(9, V, 12), (V, 9, 8), (8, 8, 12)])
 @pytest.mark.parametrize("row", ["muscle", "mixture", "rcat"])
 def test_widths_differ_and_the_shared_entries_count(row, widths):
@@ -324,6 +335,7 @@ def test_widths_differ_and_the_shared_entries_count(row, widths):
     assert value.item() == pytest.approx(float(expected), rel=2e-5)
 
 
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize(("width", "student"), [(V, 9), (9, V)])
 def test_a_list_of_the_best_knows_how_wide_its_teacher_is(width, student):
     world, loss = World(widths=(student, width, width)), Loss("muscle")
@@ -362,6 +374,7 @@ def test_a_rest_that_the_student_rules_out_costs_a_lot_but_not_everything():
     assert student.grad.isfinite().all()
 
 
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
 @pytest.mark.parametrize("row", ["muscle", "pct", "mpt", "flipguard", "mixture"])
 def test_entries_that_a_teacher_rules_out_cost_no_gradient(row, direction):
@@ -394,6 +407,7 @@ def test_entries_that_are_ruled_out_have_no_score_to_match(distance):
     assert torch.allclose(gradient, other, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("path")
 def test_entries_that_the_student_rules_out_too():
     world = World()
     world.head.bias[-2:] = -torch.inf
@@ -410,6 +424,7 @@ def test_entries_that_the_student_rules_out_too():
         assert gradient.isfinite().all()
 
 
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("row", ["muscle", "cross-entropy", "mpt"])
 def test_gradients_of_parts_add_up(row):
     world, loss = World(), Loss(row)
@@ -518,6 +533,7 @@ def test_scores_are_made_for_a_chunk_at_a_time_and_once(row, passes):
     assert sum(seen) == N * passes
 
 
+@pytest.mark.usefixtures("path")
 def test_without_gradients_none_are_made():
     world, loss = World(), Loss("muscle")
     expected = world.run(loss)
@@ -538,6 +554,7 @@ def test_the_gradient_of_what_comes_after_is_passed_on():
     assert torch.allclose(hidden.grad, 3 * gradient, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_states_are_judged_in_single_precision(dtype):
     world, loss = World(), Loss("pct")

@@ -6,6 +6,7 @@ everything that was tried: the fewest negative flips among those that cost no ac
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ def choose_weight(
         part = rows[start : start + _ROWS_AT_ONCE]
         places = range(start, start + len(part))
         labels = torch.from_numpy(labels_of(part, "answer"))
-        said = old.of(places, "cpu"), new.of(places, "cpu")
+        said = _read(old.of(places, "cpu")), _read(new.of(places, "cpu"))
         for weight, found in right.items():
             tokens = _mixture_right(*said, labels, weight).numpy()
             found[start : start + len(part)] = whole(tokens, part)
@@ -121,6 +122,13 @@ def choose_weight(
     candidate = float(right[0.0].mean())
     chosen = choose(tried, candidate, tolerance)
     return chosen.value, told("weight", tried, chosen, candidate, tolerance, len(rows))
+
+
+def _read(tokens: TeacherTokens) -> TeacherTokens:
+    """With all scores in memory."""
+    if isinstance(tokens.scores, Full):
+        return dataclasses.replace(tokens, scores=tokens.scores.at(slice(None), torch.device("cpu")))
+    return tokens
 
 
 def _tried(value: float, right: Bools, old: Bools) -> Tried:

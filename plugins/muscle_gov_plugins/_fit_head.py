@@ -28,6 +28,7 @@ class Parts:
         self.base, self.decoder = base, base.get_decoder()
         self.head = base.get_output_embeddings()
         config = base.config.get_text_config(decoder=True)
+        self._width = int(config.vocab_size)
         self._cap = getattr(config, "final_logit_softcapping", None)  # Gemma
         self._factor = getattr(config, "logit_scale", None)  # Cohere
         self._divisor = getattr(config, "logits_scaling", None)  # Granite
@@ -50,6 +51,12 @@ class Parts:
         if self._cap is not None:
             found = torch.tanh(found / self._cap) * self._cap
         return found
+
+    def chunk(self, wanted: int | None) -> int:
+        """Tokens whose scores are best made at once, unless told how many."""
+        from muscle_gov_plugins._loss_batch import chunk_of
+
+        return wanted or chunk_of(self._width, self.device.type)
 
     def check(self, tokens: Tensor, name: str) -> None:
         """Compare with the model's own scores of a few tokens [length].

@@ -112,7 +112,8 @@ def _rights(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # peft says that the model had an adapter before
                 tuned = peft.PeftModel.from_pretrained(model, str(folder))
-            found = measure(Parts(tuned), data.held_out, work.pad, work.recipe.chunk)
+            parts = Parts(tuned)
+            found = measure(parts, data.held_out, work.pad, parts.chunk(work.recipe.chunk))
             yield point, found.right
             model = tuned.unload()
     finally:

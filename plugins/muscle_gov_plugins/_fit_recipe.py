@@ -73,8 +73,9 @@ class Recipe:
     keeps all while they are small."""
     teacher_top: int = 64
     """How many of the best scores `top` keeps."""
-    chunk: int = 1024
-    """Tokens whose scores over the whole vocabulary are held at once."""
+    chunk: int | None = None
+    """Tokens whose scores over the whole vocabulary are held at once; default: as many as suit the
+    vocabulary and the device."""
     save_steps: int = 100
     """Steps between two checkpoints: what a killed run loses at most."""
     loggers: tuple[str, ...] = ()

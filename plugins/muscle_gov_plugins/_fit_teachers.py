@@ -50,7 +50,7 @@ class Keeping:
     """How many are kept by `top`."""
     temperature: float = 1.0
     """At which `top` weighs all scores; a loss must use the same."""
-    most_bytes: int = 2 << 30
+    most_bytes: int = 256 << 20
     """Up to which `auto` keeps all, if that is at most a quarter of the free disk."""
 
 
@@ -137,11 +137,12 @@ class CachedTeacher:
         )
 
     def _scores(self, tokens: Tokens, device: torch.device | str) -> Full | Top | None:
-        part = {name: np.asarray(array[tokens]) for name, array in self._large.items()}
-        if self.layout.form == "full":
-            return Full(scores_of(part["logits"], self.layout.dtype).to(device))
         if self.layout.form == "none":
             return None
+        if self.layout.form == "full":
+            kept: Any = _InFile(self._large["logits"], tokens, self.layout.dtype)
+            return Full(kept)
+        part = {name: np.asarray(array[tokens]) for name, array in self._large.items()}
         return Top(
             ids=torch.from_numpy(part["ids"]).to(device).long(),
             logits=torch.from_numpy(part["top"]).to(device),
@@ -149,6 +150,22 @@ class CachedTeacher:
             temperature=self.layout.temperature,
             width=self.layout.width,
         )
+
+
+class _InFile:
+    """[n, V] scores in a file, read where they are asked for: all of a batch at once would be more than
+    the batch itself takes."""
+
+    def __init__(self, array: Any, tokens: Tokens, dtype: str) -> None:
+        self._array, self._tokens, self._dtype = array, tokens, dtype
+        self.shape = (len(tokens), array.shape[1])
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def __getitem__(self, places: slice | torch.Tensor) -> torch.Tensor:
+        wanted = self._tokens[places if isinstance(places, slice) else places.numpy()]
+        return scores_of(np.asarray(self._array[wanted]), self._dtype)
 
 
 def _check(rows: Sequence[Row], scope: Scope) -> None:

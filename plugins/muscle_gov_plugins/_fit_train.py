@@ -131,6 +131,7 @@ class _Fitter(transformers.Trainer):  # type: ignore[misc]
     ) -> None:
         self.lesson, self.recipe, self.watch = lesson, recipe, watch
         self.parts = Parts(lesson.student)
+        self.chunk = self.parts.chunk(recipe.chunk)
         self.folder = Path(args.output_dir)
         self.order = Order(lesson.rows, recipe.batch_rows, recipe.accumulation, recipe.seed)
         self.sums: dict[str, float] = {}
@@ -168,7 +169,7 @@ class _Fitter(transformers.Trainer):  # type: ignore[misc]
         tokens = BatchTokens(labels, rows, is_answer, taught.get("old"), taught.get("new"))
         total = float(len(labels) if num_items_in_batch is None else num_items_in_batch)
         loss, figures = self.lesson.loss(
-            hidden, self.parts.scores, tokens, total=total, chunk=self.recipe.chunk
+            hidden, self.parts.scores, tokens, total=total, chunk=self.chunk
         )
         self._note(float(loss.detach()), figures, len(labels))
         return (loss, None) if return_outputs else loss
@@ -207,8 +208,7 @@ class _Fitter(transformers.Trainer):  # type: ignore[misc]
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Look at the held-out rows; keep the weights if they are the best so far."""
-        recipe = self.recipe
-        found = measure(self.parts, self.lesson.held_out, self.lesson.pad, recipe.chunk)
+        found = measure(self.parts, self.lesson.held_out, self.lesson.pad, self.chunk)
         step = self.state.global_step
         if not math.isfinite(found.loss):
             raise _no_number(self.lesson.name, step, "validation loss")

@@ -42,11 +42,12 @@ Head = Callable[[Tensor], Tensor]
 def chunk_of(width: int, device_type: str) -> int:
     """For how many tokens at a time scores of `width` entries are best made: 16 to 8192.
 
-    They take about 12 MiB on a CPU, so that they stay in its cache from one step to the next, and
-    256 MiB elsewhere, where larger pieces keep the device busy. `device_type`: "cpu", "cuda", ...
+    They take about 16 MiB on a CPU, so that they stay in its cache from one step to the next, but are of
+    64 tokens at least, for the head itself is read from memory once for each chunk. Elsewhere they take
+    256 MiB, for larger pieces keep the device busy. `device_type`: "cpu", "cuda", ...
     """
-    room = (12 if device_type == "cpu" else 256) * 2**20
-    return min(8192, max(16, room // (4 * width)))
+    room, least = (16, 64) if device_type == "cpu" else (256, 16)
+    return min(8192, max(least, room * 2**20 // (4 * width)))
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Loss:
 
         hidden: [n, H], the student's states before its output head, on the device of `tokens`.
         head: from [m, H] to scores [m, V]; the tokens in it must not see each other. It is run under
-            whatever autocast is in force.
+            whatever autocast is in force, and its result may be written over.
         total: what sums over tokens are divided by, above 0: n, or the number of tokens in all calls
             whose gradients are added up. A term of its own mean counts n/total of it.
         chunk: of how many tokens scores are in memory at a time, at least 1.
@@ -96,7 +97,7 @@ class Loss:
         means over the n tokens of this call: of each term, before its weight, and over its own tokens if
         it is a mean of these; the share of tokens that follow each teacher ("aligned to old", ...); and
         "loss", which is the scalar for total = n. Without tokens all are 0. The device is waited for
-        once, for these means.
+        once, for these means, and by the fused path in each chunk, to see whom its tokens follow.
 
         Raises InputError where a teacher's scores do not fit the row, ValueError where others do not.
         """
@@ -157,6 +158,12 @@ def _parts(row: Row, settings: LossSettings) -> list[_Part]:
     return parts
 
 
+def _is_fused(parts: list[_Part], settings: LossSettings) -> bool:
+    """Is all of it forward KL or cross-entropy?"""
+    kinds = {part.distance for part in parts}
+    return kinds <= {"kl", "cross-entropy"} and ("kl" not in kinds or settings.direction == "forward")
+
+
 def _check_scores(
     name: str, scores: Full | Top | None, part: _Part, how: LossSettings, count: int
 ) -> None:
@@ -193,10 +200,7 @@ class _Batch:
         self._asks = frozenset[str]().union(*(part.term.when.asks for part in parts))
         self._students: Judged | None = None
         self._room = Room()
-        kinds = {part.distance for part in parts}
-        self.is_fused = kinds <= {"cross-entropy"} or (
-            kinds <= {"kl", "cross-entropy"} and settings.direction == "forward"
-        )
+        self.is_fused = _is_fused(parts, settings)
 
     def decide_whole(self, hidden: Tensor, head: Head, chunk: int) -> None:
         """Decides the cases that all tokens must be known for, running the head if they ask for that."""
@@ -368,6 +372,7 @@ def _summed(
         else:
             states = hidden[at].detach().requires_grad_()
             cost, record, slope = _run_known(batch, head, states, at)
+            assert slope is not None  # noqa: S101 - the states want one
             gradient[at] = slope
         costs.append(cost)
         records.append(record)

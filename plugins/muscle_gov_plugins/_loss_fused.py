@@ -27,7 +27,7 @@ _FRESH = frozenset({"AddmmBackward0", "MmBackward0", "MulBackward0", "DivBackwar
 
 
 class Room:
-    """Memory that one chunk after the other is worked out in: fresh memory costs a CPU more than an exp."""
+    """Memory in which one chunk after the other is worked out: fresh memory costs more than an exp."""
 
     def __init__(self) -> None:
         self._kept: dict[str, Tensor] = {}
@@ -274,7 +274,7 @@ class _Group:
         if wide:
             self._raised.mul_(1 / self._sum[:, None])
         for one, value, chance, total in wide:
-            # Rounding is first-order in the one sum and in the other, and cancels out.
+            # As in `divergence`: 0 but for rounding, most of which it takes with it.
             slip = torch.sub(self._raised, chance, out=one.scores.logits).sum(-1)
             found |= dict.fromkeys(one.names, value + _log_ratio(self._sum, total) + slip)
             self._chances.append((one.weight / self._temperature, chance))

@@ -95,10 +95,13 @@ class LossSettings:
 class Judged(Protocol):
     """What one model makes of the labels of m tokens."""
 
-    right: Tensor
-    """[m] bool: is its best entry the label? The student's is its present one, anew at every step."""
-    logp: Tensor
-    """[m] float32: its log-probability of the label, at temperature 1."""
+    @property
+    def right(self) -> Tensor:
+        """[m] bool: is its best entry the label? The student's is of now, anew at every step."""
+
+    @property
+    def logp(self) -> Tensor:
+        """[m] float32: its log-probability of the label, at temperature 1."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ LEAST = -100.0
 """Log-probability of what float32 cannot tell from impossible."""
 _NOTHING = -1e30
 _BLOCK = 64
-"""A vocabulary is cut into blocks of so many entries to find the best one; most widths are a multiple."""
+"""Of how many entries a vocabulary is cut into blocks to find the best; most widths are a multiple."""
 
 
 @dataclass

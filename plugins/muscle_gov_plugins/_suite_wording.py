@@ -175,9 +175,7 @@ class Wording:
         right = joined[solution.right[0]] if solution.right else None
         return Item(opening, question, solution, joined, right)
 
-    def _reference(
-        self, question: str | Messages, solution: Solution, place: Place
-    ) -> str | None:
+    def _reference(self, question: str | Messages, solution: Solution, place: Place) -> str | None:
         """What a model that is trained on a row learns to write."""
         if self._shot_target is not None:
             try:
