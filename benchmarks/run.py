@@ -27,8 +27,10 @@ BENCHMARKS = {
     ),
     "mitigate": (
         "mitigate.py",
-        ["--size", "tiny", "--vocabulary", "2048", "--peak-vocabulary", "0", "--rows", "16"]
-        + ["--batch-rows", "4", "--lengths", "20", "60", "--repeat", "1"],
+        [
+            *("--size", "tiny", "--vocabulary", "2048", "--peak-vocabulary", "0", "--rows", "16"),
+            *("--batch-rows", "4", "--lengths", "20", "60", "--repeat", "1"),
+        ],
         ["--repeat", "3"],
     ),
     "compare": ("compare_pairs.py", ["--pairs", "14042"], ["--pairs", "14042", "10000000"]),
