@@ -10,12 +10,13 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from muscle_gov.config import Finetune, LiveModel, Mending, Update
-from muscle_gov.errors import InputError, UsageError
+from muscle_gov.errors import InputError, OutputError, UsageError
 from muscle_gov.exchange import FitStanding, Instance
 from muscle_gov.hookspecs import Fitting, Loader, Mitigation, Suite
 from muscle_gov.logs import content_hash
@@ -25,6 +26,10 @@ from muscle_gov.predict import expanded, fingerprint
 WatchFit = Callable[[FitStanding], None]
 ADAPTER = "adapter"
 """Where in its folder a mitigation leaves what it trained."""
+_OF_AN_ADAPTER = frozenset(
+    ("adapter_config.json", "adapter_model.safetensors", "muscle-gov.json", "README.md")
+)
+"""What may be replaced with a new adapter."""
 
 
 def fitting_of(
@@ -55,19 +60,65 @@ def finetune(
     training = {name: update.training[name] for name in made.training}
     given = _Given(None, made.model.loader, training, update.mend.folder, plugins, watch)
     fitting = given.fitting(made.key, made.trainer)
+    check_training(update)
     trained = fitting.workdir / ADAPTER
-    if made.out.exists():
-        if trained.is_dir() and _contents(trained) == _contents(made.out):
+    out = made.out.resolve()
+    if out.exists():
+        _check_place(update, made, out)
+        if trained.is_dir() and _contents(trained) == _contents(out):
             return False
         if not replace:
             raise UsageError(
                 f"finetune.{made.key}: {made.out} is there already, but was not made of what the file "
                 "says now; give --replace to put a new adapter in its place, or another out"
             )
-    check_disjoint(training, update.suites)
     made.trainer.fit(fitting)
-    _put(trained, made.out)
+    try:
+        _put(trained, out)
+    except OSError as error:
+        raise OutputError(
+            f"finetune.{made.key}: {made.out} cannot be written ({error.strerror or error}); the adapter "
+            f"is at {trained}"
+        ) from error
     return True
+
+
+def is_stale(update: Update, plugins: Plugins, made: Finetune) -> bool:
+    """Whether the adapter that is there was made of something else than what the file says now."""
+    training = {name: update.training[name] for name in made.training}
+    given = _Given(None, made.model.loader, training, update.mend.folder, plugins, lambda _: None)
+    trained = given.fitting(made.key, made.trainer).workdir / ADAPTER
+    return not trained.is_dir() or not made.out.is_dir() or _contents(trained) != _contents(made.out)
+
+
+def refitting(update: Update, fitting: Fitting, control: Mitigation) -> Fitting:
+    """The fitting of a re-fit of the candidate: on the data that its adapter was made of, where the file
+    says which, else on those of the mitigation."""
+    _, new = sides_of(update)
+    adapter = getattr(new.loader, "adapter", None)
+    for made in update.finetune.values():
+        if adapter is not None and Path(adapter).resolve() == made.out.resolve():
+            training = {name: update.training[name] for name in made.training}
+            told = json.dumps([fitting.workdir.name, training_digest(training)])
+            digest = hashlib.sha256(told.encode()).hexdigest()[:12]
+            kind = fitting.workdir.name.rpartition("-")[0]
+            folder = fitting.workdir.with_name(f"{kind}-{digest}")
+            return dataclasses.replace(fitting, training=training, workdir=folder)
+    return fitting
+
+
+def _check_place(update: Update, made: Finetune, out: Path) -> None:
+    """Refuse to take a folder for an adapter that holds anything else: it would be lost."""
+    strange = (
+        sorted(path.name for path in out.iterdir() if path.name not in _OF_AN_ADAPTER)
+        if out.is_dir()
+        else [out.name]
+    )
+    if strange or not (out / "adapter_config.json").is_file():
+        raise UsageError(
+            f"finetune.{made.key}: out: {made.out} is there and is not an adapter alone "
+            f"({strange[0] if strange else 'it has no adapter_config.json'}); give another folder"
+        )
 
 
 def missing_adapters(update: Update) -> list[str]:
@@ -145,15 +196,32 @@ def training_digest(training: Mapping[str, Suite]) -> str:
     for name, suite in expanded(training).items():
         reference = getattr(suite, "reference", None)
         for instance in suite.instances():
-            asked = [[r.prompt, r.choices] for r in suite.requests(instance)]
+            asked = [
+                [
+                    r.prompt,
+                    r.choices,
+                    *(() if r.choices else (r.max_tokens, r.temperature, r.top_p, r.stop)),
+                ]
+                for r in suite.requests(instance)
+            ]
             answer = reference(instance) if reference else None
             digest.update(content_hash(name, instance.content_hash, asked, answer).encode())
     return digest.hexdigest()
 
 
+def check_training(update: Update) -> None:
+    """Raises InputError if anything that the file says is trained on, for task adapters too, is in any
+    of its suites."""
+    used = {name for one in update.finetune.values() for name in one.training}
+    used |= {name for one in update.mitigations.values() for name in one.training}
+    check_disjoint(
+        {name: update.training[name] for name in update.training if name in used}, update.suites
+    )
+
+
 def check_disjoint(training: Mapping[str, Suite], judged: Mapping[str, Suite]) -> None:
-    """Raises InputError if anything that is trained on is judged too: the same content, or the same
-    question however its words are spaced."""
+    """Raises InputError if anything that is trained on is judged too: the same content, the same
+    question however its letters and spaces are, or one that stands as an example in a prompt."""
     known: dict[str, str] = {}
     for name, suite in expanded(judged).items():
         for instance in suite.instances():
@@ -165,20 +233,39 @@ def check_disjoint(training: Mapping[str, Suite], judged: Mapping[str, Suite]) -
             hit = next((known[mark] for mark in _marks(suite, instance) if mark in known), None)
             if hit is not None:
                 hits.append(f"{instance.key} is {hit}")
-        if hits:
+        shown = getattr(suite, "shown", None)
+        examples = [
+            known[f"input {one}"] for one in (shown() if shown else ()) if f"input {one}" in known
+        ]
+        if hits or examples:
+            what = f"{len(hits):,} of its {total:,} instances are judged too ({(hits or [''])[0]})"
+            if not hits:
+                what = f"{len(examples):,} of the examples in its prompts are judged ({examples[0]})"
             raise InputError(
-                f"training.{name}: {len(hits):,} of its {total:,} instances are judged too ({hits[0]}); "
-                "what a model is judged by must not be what it was trained on: take them out of one"
+                f"training.{name}: {what}; what a model is judged by must not be what it was trained "
+                "on: take them out of one"
             )
 
 
 def _marks(suite: Suite, instance: Instance) -> set[str]:
     """By what an instance is known again, in whatever table it stands."""
-    prompt = suite.requests(instance)[0].prompt
+    requests = suite.requests(instance)
+    if not requests:
+        raise InputError(f"nothing is asked about the instance {instance.key!r}")
+    prompt = requests[0].prompt
     texts = [prompt] if isinstance(prompt, str) else [one["content"] for one in prompt]
-    asked = content_hash("prompt", [" ".join(text.split()) for text in texts])
-    marks = {f"content {instance.content_hash}", f"prompt {asked}"}
+    marks = {f"content {instance.content_hash}"}
+    if any(text.strip() for text in texts):  # of an empty prompt all are alike
+        marks.add(f"prompt {content_hash('prompt', [plain(text) for text in texts])}")
     return marks | ({f"input {instance.input_hash}"} if instance.input_hash else set())
+
+
+def plain(text: str) -> str:
+    """A text without what makes no other question of it: case, spaces, punctuation, what is hidden."""
+    kept = unicodedata.normalize("NFKC", text).casefold()
+    visible = "".join(one for one in kept if unicodedata.category(one) != "Cf")
+    words = "".join(one if one.isalnum() else " " for one in visible).split()
+    return " ".join(words or visible.split())
 
 
 # ------------------------------------------------------------------------------------- the folder
@@ -198,9 +285,11 @@ def _put(trained: Path, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh, aside = out.with_name(f".{out.name}.new"), out.with_name(f".{out.name}.old")
     for left in (fresh, aside):
-        shutil.rmtree(left, ignore_errors=True)
+        if left.is_dir():
+            shutil.rmtree(left)
     shutil.copytree(trained, fresh)
     if out.exists():
         out.rename(aside)
     fresh.rename(out)
-    shutil.rmtree(aside, ignore_errors=True)
+    if aside.is_dir():
+        shutil.rmtree(aside)

@@ -18,7 +18,7 @@ from muscle_gov.compare import Sides
 from muscle_gov.config import LiveModel, Update
 from muscle_gov.data import Candidate, Measure, Status
 from muscle_gov.errors import UsageError
-from muscle_gov.fit import WatchFit, check_disjoint, fitting_of, sides_of
+from muscle_gov.fit import WatchFit, check_training, fitting_of, refitting, sides_of
 from muscle_gov.hookspecs import Fitting, Loader, Mitigation
 from muscle_gov.pipeline import (
     Judged,
@@ -62,39 +62,44 @@ def run_mend(
     command: str | None = None,
     watch: WatchFit = lambda _: None,
 ) -> Judged:
-    """Judge the update, then what mends it, then the controls; everything is kept.
+    """Judge the update, then what mends it, then the controls; everything is kept as it comes.
 
-    Returns the verdict on the update if it passes or nothing does, else on the first mitigation that
-    passes; its report lists all candidates. Raises InputError if a mitigation would be trained on what
-    is judged, UsageError if the file has no mitigations or a side is a log.
+    Returns the verdict on the update if it passes, if it cannot be compared, or if nothing passes, else
+    on the first mitigation that passes; its report lists all candidates. Raises InputError if anything
+    is trained on what is judged, UsageError if the file has no mitigations or a side is a log.
     """
     old, new = sides_of(update)
     if not update.mitigations:
         raise UsageError(f"{update.path}: has no [mitigations.NAME] to mend the update with")
     check_all([old, new], predicting.suites)
-    fittings = {
-        key: fitting_of(update, plugins, mending, watch) for key, mending in update.mitigations.items()
-    }
-    check_disjoint(
-        {name: update.training[name] for m in update.mitigations.values() for name in m.training},
-        predicting.suites,
-    )
+    check_training(update)
+    fittings = {key: fitting_of(update, plugins, one, watch) for key, one in update.mitigations.items()}
+    for key, mending in update.mitigations.items():
+        check = getattr(mending.mitigation, "check", None)
+        if check is not None:
+            check(fittings[key])  # what is known to be wrong is told before hours are spent
     bench = Bench(store, plugins, predicting, update.compare, update.policy, command)
     old_runs = _runs(bench, old)
     first = _tried(bench, old_runs, new, role="update", about="the update as it came")
-    tried = [first]
-    passes = first.candidate.verdict.status is Status.PASS
+    tried: list[Tried] = []
+
+    def keep(one: Tried) -> None:
+        tried.append(one)
+        found = [each.candidate for each in tried]
+        candidates.save(store, found, chosen(found))
+
+    keep(first)
+    mended: list[str] = []
     for key, mending in update.mitigations.items():
-        if passes and update.mend.stop == "passed":
+        if update.mend.stop == "passed" and tried[-1].candidate.verdict.status is Status.PASS:
             break
         model = LiveModel(key, key, mending.mitigation.fit(fittings[key]))
-        tried.append(_tried(bench, old_runs, model, role="mitigation", about=_about(mending.mitigation)))
-        passes = tried[-1].candidate.verdict.status is Status.PASS
-    mended = [key for key in update.mitigations if any(one.candidate.name == key for one in tried)]
+        keep(_tried(bench, old_runs, model, role="mitigation", about=_about(mending.mitigation)))
+        mended.append(key)
     if update.mend.controls:
-        tried += _controls(bench, update, {key: fittings[key] for key in mended}, old_runs, first)
+        for control in _controls(bench, update, {key: fittings[key] for key in mended}, old_runs, first):
+            keep(control)
     found = tuple(one.candidate for one in tried)
-    candidates.save(store, found[0].comparison.id, found)
     for key in mended:
         conclude = getattr(update.mitigations[key].mitigation, "conclude", None)
         if conclude is not None:
@@ -103,9 +108,11 @@ def run_mend(
 
 
 def chosen(found: Sequence[Candidate]) -> Candidate:
-    """Whom the verdict is about: the update if it passes or nothing does, else the first mitigation
-    that passes. A control never ships."""
-    passing = (one for one in found if one.role != "control" and one.verdict.status is Status.PASS)
+    """Whom the verdict is about: the update if it passes, if it cannot be compared with the old model,
+    or if nothing passes; else the first mitigation that passes. A control never ships."""
+    if found[0].verdict.status in (Status.PASS, Status.INCOMPARABLE):
+        return found[0]
+    passing = (one for one in found if one.role == "mitigation" and one.verdict.status is Status.PASS)
     return next(passing, found[0])
 
 
@@ -162,12 +169,14 @@ def _controls(
 ) -> Iterator[Tried]:
     """The controls of all mitigations that were tried, each once."""
     for name, (control, askers) in _wanted(update, fittings).items():
-        fitting = fittings[askers[0]]
+        is_refit = bool(getattr(control, "is_refit", False))
         if isinstance(control, Loader):
             loader: Loader = control
         else:
-            loader = control.fit(_beside(fitting, control, name))
-        is_refit = bool(getattr(control, "is_refit", False))
+            fitting = _beside(fittings[askers[0]], control, name)
+            if is_refit:
+                fitting = refitting(update, fitting, control)
+            loader = control.fit(fitting)
         yield _tried(
             bench,
             old_runs,
@@ -192,9 +201,14 @@ def _wanted(
             if askers is not None:
                 askers.append(key)
                 continue
-            is_free = name not in wanted and name not in update.mitigations
+            is_free = name not in wanted and name not in {*update.mitigations, _name_of(update)}
             wanted[name if is_free else f"{name} of {key}"] = (control, [key])
     return wanted
+
+
+def _name_of(update: Update) -> str:
+    new = update.new
+    return "" if not isinstance(new, LiveModel) else new.name or new.loader.facts().name
 
 
 def _is_same(update: Update, one: Any, other: Any, of_one: str, of_other: str) -> bool:
@@ -245,6 +259,6 @@ def list_candidates(
         saved = records.find_comparison(store, kept.comparison_id)
         judged = judge_again(store, plugins, saved, policy, keep=False, allow=allow)
         told = {f.name: getattr(kept, f.name) for f in dataclasses.fields(kept)}
-        del told["comparison_id"]
+        del told["comparison_id"], told["is_about"]
         found.append(Candidate(**told, comparison=judged.comparison, verdict=judged.verdict))
     return tuple(found)

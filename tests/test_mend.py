@@ -10,18 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_runner import muscle_gov
 from toy_models import Adder, Sums
 
 from muscle_gov import Candidate, Fitting, InputError, Loader, Mitigation
 from muscle_gov.config import Update, load_update
 from muscle_gov.data import Status
 from muscle_gov.errors import ConfigError, UsageError
-from muscle_gov.fit import check_disjoint, finetune, fitting_of, missing_adapters, options_of
+from muscle_gov.fit import (
+    check_disjoint,
+    finetune,
+    fitting_of,
+    is_stale,
+    missing_adapters,
+    options_of,
+)
 from muscle_gov.mend import list_candidates, run_mend
 from muscle_gov.pipeline import Predicting
 from muscle_gov.plugins import Plugins, load
 from muscle_gov.predict import expanded
-from muscle_gov.store import Store, candidates, open_store
+from muscle_gov.store import Store, candidates, open_store, records
 
 FITS: list[str] = []
 """What was trained, in order, by its folder's name."""
@@ -336,6 +344,12 @@ def test_a_mitigation_goes_on_from_another(tmp_path: Path, plugins: Plugins) -> 
         ("[mend]\nstopp = 'never'\n", "mend.stopp: [mend] has no such key; did you mean 'stop'"),
         ("[finetune.x]\nmodel = 'base'\nout = 'o'\n", "finetune.x.trainer: there is no mitigation"),
         (
+            "[finetune.x]\nmodel = 'new'\nout = 'update.toml/o'\ntrainer = 'control'\nboost = 1\n",
+            "update.toml is a file, and a folder is wanted",
+        ),
+        ("[mend]\nfolder = 'update.toml'\n", "update.toml is a file, and a folder is wanted"),
+        ("[mitigations.new]\nmitigation = 'better'\n", "is what a model is called, too"),
+        (
             "[finetune.x]\nmodel = 'base'\nout = 'o'\ntrainer = 'control'\nboost = 1\n",
             "finetune.x.model: there is no [models.base]",
         ),
@@ -405,5 +419,128 @@ def test_a_task_adapter_is_not_trained_on_what_is_judged(tmp_path: Path, plugins
 def test_what_is_kept_of_candidates_is_replaced_not_doubled(tmp_path: Path, plugins: Plugins) -> None:
     with open_store(":memory:") as store:
         found = mended(store, plugins, update_of(tmp_path, plugins)).report.candidates
-        candidates.save(store, found[0].comparison.id, found[:2])
+        candidates.save(store, found[:2], found[0])
         assert len(candidates.find(store, found[0].comparison.id)) == 2
+
+
+# ------------------------------------------------------------------------------------ no false pass
+
+
+def test_a_control_is_never_what_is_judged_or_shown_by_default(tmp_path: Path, plugins: Plugins) -> None:
+    update = update_of(tmp_path, plugins, MENDED.replace("weak = 23", "weak = 4\nboost = 2"))
+    with open_store(str(tmp_path / "s.duckdb")) as store:
+        found = mended(store, plugins, update).report.candidates
+        assert records.find_comparison(store, None).id == found[0].comparison.id
+        roles = {row.new_model: row.role for row in records.history(store)}
+        assert (roles["new"], roles["a"], roles["both"]) == (None, "mitigation", "control")
+        control = next(one for one in found if one.name == "both")
+        assert candidates.role_of(store, control.comparison.id) == "control"
+    given = ["--store", tmp_path / "s.duckdb", "--max", "nfr=90%"]
+    refused = muscle_gov("gate", control.comparison.id, *given)
+    assert (refused.code, "is of a control" in refused.err) == (2, True)
+    assert "old  →  new" in muscle_gov("gate", *given).out
+
+
+def test_an_update_that_cannot_be_compared_is_the_verdict(tmp_path: Path, plugins: Plugins) -> None:
+    text = MENDED.replace("weak = 4", "weak = 97").replace('name = "new"', 'name = "newer"')
+    with open_store(":memory:") as store:
+        judged = mended(store, plugins, update_of(tmp_path, plugins, text))
+    assert any(one.verdict.status is Status.PASS for one in judged.report.candidates)
+    assert judged.verdict.status is Status.INCOMPARABLE
+
+
+def test_what_task_adapters_are_trained_on_is_looked_at_too(tmp_path: Path, plugins: Plugins) -> None:
+    text = FINETUNED + "training = ['judged']\n[training.judged]\nsuite = 'sums'\n"
+    text += "[mitigations.better]\ntraining = ['more']\n"
+    update = update_of(tmp_path, plugins, text)
+    with (
+        open_store(":memory:") as store,
+        pytest.raises(InputError, match=r"training\.judged: 20 of its"),
+    ):
+        mended(store, plugins, update)
+
+
+def test_the_check_does_not_shrink_with_what_is_asked_for(tmp_path: Path, plugins: Plugins) -> None:
+    text = MENDED + "[suites.hidden]\nsuite = 'learnt'\n"
+    update = update_of(tmp_path, plugins, text)
+    only = {"sums": update.suites["sums"]}
+    with open_store(":memory:") as store, pytest.raises(InputError, match=r"of suites\.hidden"):
+        run_mend(store, plugins, update, Predicting(only, update.predict))
+
+
+@dataclass(frozen=True)
+class WithExamples(Learnt):
+    """Shows a judged sum in its prompts."""
+
+    def shown(self) -> list[str]:
+        return ["the judged one"]
+
+
+@dataclass(frozen=True)
+class Marked(Sums):
+    """Says what its questions are known by."""
+
+    def instances(self) -> Any:
+        for one in super().instances():
+            yield one._replace(input_hash="the judged one" if one.key == "3" else None)
+
+
+def test_examples_in_prompts_are_trained_on_too() -> None:
+    with pytest.raises(
+        InputError, match=r"1 of the examples in its prompts are judged \(3 of suites\.s\)"
+    ):
+        check_disjoint({"t": WithExamples()}, {"s": Marked()})
+    check_disjoint({"t": WithExamples()}, {"s": Sums()})
+
+
+@pytest.mark.parametrize(
+    "text", ["ONE plus one", "one plus one?", "one\u200b plus one", "ｏｎｅ plus one."]
+)
+def test_other_letters_do_not_make_another_question(tmp_path: Path, text: str) -> None:
+    judged = table(tmp_path, "judged", [{"q": "one plus one", "a": "two"}])
+    with pytest.raises(InputError, match="judged too"):
+        check_disjoint({"t": table(tmp_path, "t", [{"q": text, "a": "x"}])}, {"s": judged})
+
+
+def test_replacing_deletes_adapters_alone(tmp_path: Path, plugins: Plugins) -> None:
+    update = update_of(tmp_path, plugins, FINETUNED)
+    (tmp_path / "adapters" / "old").mkdir(parents=True)
+    (tmp_path / "adapters" / "old" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UsageError, match=r"is not an adapter alone \(thesis.txt\); give another folder"):
+        finetune(update, plugins, update.finetune["old"], replace=True)
+    assert (tmp_path / "adapters" / "old" / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_adapter_behind_a_link_is_replaced_where_it_is(tmp_path: Path, plugins: Plugins) -> None:
+    update = update_of(tmp_path, plugins, FINETUNED)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "adapter_config.json").write_text("0")
+    (tmp_path / "adapters").mkdir()
+    (tmp_path / "adapters" / "old").symlink_to(tmp_path / "real")
+    assert finetune(update, plugins, update.finetune["old"], replace=True) is True
+    assert (tmp_path / "real" / "adapter_config.json").read_text() == "11"
+    assert [path.name for path in (tmp_path / "adapters").iterdir()] == ["old"]
+
+
+def test_a_stale_task_adapter_is_known(tmp_path: Path, plugins: Plugins) -> None:
+    update = update_of(tmp_path, plugins, FINETUNED)
+    finetune(update, plugins, update.finetune["old"])
+    assert not is_stale(update, plugins, update.finetune["old"])
+    other = update_of(tmp_path, plugins, FINETUNED + "weak = 12\n")
+    assert is_stale(other, plugins, other.finetune["old"])
+
+
+def test_a_failing_control_leaves_what_was_judged(
+    tmp_path: Path, plugins: Plugins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Again, fitting: Fitting) -> Loader:
+        raise InputError("again: cannot be")
+
+    monkeypatch.setattr(Again, "fit", fail)
+    update = update_of(tmp_path, plugins)
+    with open_store(":memory:") as store:
+        with pytest.raises(InputError, match="again: cannot be"):
+            mended(store, plugins, update)
+        saved = candidates.find(store, records.find_comparison(store, None).id)
+    assert [one.name for one in saved] == ["new", "a", "better", "as long"]
+    assert [one.name for one in saved if one.is_about] == ["better"]

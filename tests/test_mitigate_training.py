@@ -275,7 +275,7 @@ def test_what_is_done_is_returned_at_once(pair: Pair, tmp_path: Path) -> None:
     assert (again, phases) == (first, ["done"])
     assert contents(fitting.workdir) == before
     assert not (fitting.workdir / "training").exists()
-    with pytest.raises(InputError, match="holds the training of other models, data or options"):
+    with pytest.raises(InputError, match="holds the training of other models or options"):
         Muscle(**FEW | {"steps": 3}).fit(fitting)
     with pytest.raises(InputError, match="holds the training of other"):
         Muscle(**FEW | {"steps": 2}).fit(replace(fitting, training={"zoo": Zoo(0, 100)}))

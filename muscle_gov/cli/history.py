@@ -67,7 +67,7 @@ def _cells(row: HistoryRow) -> list[str | Text]:
     return [
         row.id,
         row.created[:16].replace("T", " "),
-        Text(visible(f"{row.old_model} → {row.new_model}")),
+        Text(visible(f"{row.old_model} → {row.new_model}") + (f" ({row.role})" if row.role else "")),
         str(row.suites),
         "–" if row.n_pairs is None else f"{row.n_pairs:,}",
         delta,

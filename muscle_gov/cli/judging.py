@@ -29,7 +29,7 @@ def gate(comparison: str | None, **given: Any) -> int:
     """
     from muscle_gov.pipeline import judge_again
     from muscle_gov.settings import CompareSettings
-    from muscle_gov.store import open_store, records
+    from muscle_gov.store import candidates, open_store, records
 
     plugins = _options.load_plugins(given["policy"])
     policy = _options.policy_of(plugins, given)
@@ -45,6 +45,11 @@ def gate(comparison: str | None, **given: Any) -> int:
     formats = _options.formats_of(plugins, given, outputs)
     with open_store(given["store"], make=False) as store:
         saved = records.find_comparison(store, comparison)
+        if candidates.role_of(store, saved.id) == "control":
+            raise UsageError(
+                f"{saved.id}: is of a control ({saved.new_model}), which is never meant to ship; judge "
+                "the update or what mends it (muscle-gov history)"
+            )
         judged = judge_again(store, plugins, saved, policy, keep=True, allow=given["allow"])
         if "-" not in outputs.values():
             _show.show_report(judged.report, given["worst"], given["quiet"])

@@ -71,7 +71,7 @@ def mitigate(config: Path, **given: Any) -> int:
     plugins, update = _loaded(config, given["quiet"])
     if not update.mitigations:
         raise UsageError(f"{config}: has no [mitigations.NAME]; muscle-gov plugins lists what there is")
-    check_adapters(update, config)
+    check_adapters(update, plugins, config, given["quiet"])
     for key in _chosen(update.mitigations, given["only"], "mitigations"):
         mending = update.mitigations[key]
         check_disjoint({name: update.training[name] for name in mending.training}, update.suites)
@@ -82,15 +82,23 @@ def mitigate(config: Path, **given: Any) -> int:
     return 0
 
 
-def check_adapters(update: Update, config: Path) -> None:
-    """Raises UsageError if an adapter that the file says how to make is not there yet."""
-    from muscle_gov.fit import missing_adapters
+def check_adapters(update: Update, plugins: Plugins, config: Path, quiet: bool) -> None:
+    """Raises UsageError if an adapter that the file says how to make is not there yet; one that was made
+    of something else is told."""
+    from muscle_gov.fit import is_stale, missing_adapters
 
     if missing := missing_adapters(update):
         raise UsageError(
             f"{config}: the adapter of finetune.{missing[0]} is not there yet; make it first: "
             f"muscle-gov finetune {config}"
         )
+    for key, made in update.finetune.items():
+        if is_stale(update, plugins, made):
+            _show.say(
+                f"{config}: finetune.{key}: {made.out} was not made of what the file says now; "
+                f"muscle-gov finetune {config} --only {key} --replace makes it anew",
+                quiet,
+            )
 
 
 def _loaded(config: Path, quiet: bool) -> tuple[Plugins, Update]:

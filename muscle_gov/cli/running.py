@@ -63,6 +63,7 @@ def run(config: Path, **given: Any) -> int:
       muscle-gov run update.toml --suite gsm8k --limit 20      (a try)
     """
     from muscle_gov.cli.mending import check_adapters
+    from muscle_gov.fit import check_training
     from muscle_gov.mend import run_mend
     from muscle_gov.pipeline import Predicting, run_update
     from muscle_gov.store import open_store
@@ -73,7 +74,9 @@ def run(config: Path, **given: Any) -> int:
     _show.warn_of_broken(plugins, quiet)
     for warning in update.warnings:
         _show.say(f"{config}: {warning}", quiet)
-    check_adapters(update, config)
+    check_adapters(update, plugins, config, quiet)
+    if update.finetune:
+        check_training(update)
     settings = _settings(given, update.predict)
     suites = _suites(update.suites, update.compare.suites)
     command = _update.command_line()

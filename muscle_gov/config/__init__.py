@@ -145,6 +145,12 @@ def load_update(path: Path, plugins: Plugins) -> Update:
         told = old is not None and new is not None
         if told:
             document.problems.add(("mitigations",), "need models to train, but a side is only a log")
+    for side in (old, new):
+        name = side.name if isinstance(side, LiveModel) else None
+        if name in mitigations:
+            document.problems.add(
+                ("mitigations", name), "is what a model is called, too; give one of them another name"
+            )
     mend = mend_of(document)
     reports = _reports(document, top, plugins)
     document.problems.tell()

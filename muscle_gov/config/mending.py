@@ -104,6 +104,8 @@ def finetunes_of(
         elif isinstance(model, Source):
             document.problems.add((*path, "model"), f"models.{keys.model} is only a log")
         out = document.located(keys.out).absolute()
+        if wrong := no_folder(out):
+            document.problems.add((*path, "out"), wrong)
         if (other := outs.setdefault(out, key)) != key:
             document.problems.add((*path, "out"), f"is the folder of finetune.{other} too")
         if trainer is not None and training is not None and isinstance(model, LiveModel):
@@ -129,7 +131,23 @@ def mend_of(document: Document) -> MendSettings:
     table = document.table("mend")
     check_keys(table, MEND, ("mend",), document.problems)
     settings = make(MendSettings, table, ("mend",), document.problems) or MendSettings()
-    return dataclasses.replace(settings, folder=document.located(settings.folder))
+    folder = document.located(settings.folder)
+    if wrong := no_folder(folder):
+        document.problems.add(("mend", "folder"), wrong)
+    return dataclasses.replace(settings, folder=folder)
+
+
+def no_folder(path: Path) -> str | None:
+    """Why nothing can be put into a folder of this name; None if it can, as far as one sees."""
+    for one in (path, *path.parents):
+        try:
+            if one.is_symlink() and not one.exists():
+                return f"{one} is a link that leads nowhere"
+            if one.exists():
+                return None if one.is_dir() else f"{one} is a file, and a folder is wanted"
+        except OSError as error:
+            return f"{one} cannot be looked at ({error.strerror})"
+    return None
 
 
 def _mending(

@@ -22,18 +22,22 @@ class SavedCandidate:
     role: str
     about: str
     cost: float
+    is_about: bool
+    """Whether the mending's verdict is about this one."""
     of: str | None
     noise: Mapping[str, Measure] | None
 
 
-def save(store: Store, mending_id: str, candidates: Sequence[Candidate]) -> None:
-    """Keep them under the id of the update's own comparison, in place of what is there."""
+def save(store: Store, candidates: Sequence[Candidate], about: Candidate) -> None:
+    """Keep them under the id of the update's own comparison, that of the first of them, in place of
+    what is there. `about` is the one that the verdict is about."""
+    mending_id = candidates[0].comparison.id
     with store.transaction():
         store.run("DELETE FROM candidates WHERE mending_id = ?", [mending_id])
         for place, one in enumerate(candidates):
             noise = {suite: dataclasses.asdict(m) for suite, m in (one.noise or {}).items()}
             store.run(
-                "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     mending_id,
                     place,
@@ -42,6 +46,7 @@ def save(store: Store, mending_id: str, candidates: Sequence[Candidate]) -> None
                     one.role,
                     one.about,
                     one.cost,
+                    one.comparison.id == about.comparison.id,
                     one.of,
                     json.dumps(noise) if noise else None,
                 ],
@@ -52,7 +57,7 @@ def find(store: Store, comparison_id: str) -> list[SavedCandidate]:
     """The candidates of the newest mending that this comparison is part of, in their order; none if it
     is of none."""
     rows = store.rows(
-        """SELECT comparison_id, name, role, about, cost, control_of, noise FROM candidates
+        """SELECT comparison_id, name, role, about, cost, is_about, control_of, noise FROM candidates
         WHERE mending_id = (SELECT mending_id FROM candidates JOIN comparisons m
                 ON m.comparison_id = mending_id
             WHERE candidates.comparison_id = ? ORDER BY m.created_at DESC, m.rowid DESC LIMIT 1)
@@ -67,3 +72,10 @@ def find(store: Store, comparison_id: str) -> list[SavedCandidate]:
         known["noise"] = noise and {suite: Measure(**told) for suite, told in noise.items()}
         found.append(SavedCandidate(**known))
     return found
+
+
+def role_of(store: Store, comparison_id: str) -> str | None:
+    """As what the comparison's model was judged, where an update was mended; None if it was not."""
+    return next(
+        (one.role for one in find(store, comparison_id) if one.comparison_id == comparison_id), None
+    )

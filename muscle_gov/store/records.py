@@ -55,6 +55,8 @@ class HistoryRow:
     nfr: float | None
     nfr_high: float | None
     accuracy_delta: float | None
+    role: str | None = None
+    """`mitigation` or `control` where the new model was one, when an update was mended."""
 
 
 def new_id(store: Store) -> str:
@@ -190,12 +192,17 @@ def save_verdict(store: Store, comparison_id: str, verdict: Verdict, policy: Any
 
 
 def find_comparison(store: Store, wanted: str | None) -> SavedComparison:
-    """The comparison with this id (or the start of one), or the latest. Raises UsageError."""
+    """The comparison with this id (or the start of one), or the latest. Raises UsageError.
+
+    Of a mending, the latest is the one that its verdict is about: a control is nobody's update.
+    """
     rows = store.rows(
         """SELECT comparison_id, created_at, o.name, n.name, settings, command
         FROM comparisons c JOIN models o ON o.model_id = c.old_model_id
         JOIN models n ON n.model_id = c.new_model_id
-        WHERE ? IS NULL OR starts_with(comparison_id, ?)
+        WHERE (? IS NULL AND comparison_id NOT IN
+                (SELECT comparison_id FROM candidates WHERE NOT is_about))
+            OR starts_with(comparison_id, ?)
         ORDER BY created_at DESC, rowid(c) DESC LIMIT 2""".replace("rowid(c)", "c.rowid"),
         [wanted, wanted],
     )
@@ -259,7 +266,8 @@ def history(store: Store, model: str | None = None) -> list[HistoryRow]:
         """SELECT c.comparison_id, c.created_at, o.name, n.name, v.status, v.reason,
             coalesce(v.earlier, []), (SELECT count(*) FROM compared_runs r
                 WHERE r.comparison_id = c.comparison_id),
-            m.suite, m.n, m.value, m.high, d.value
+            m.suite, m.n, m.value, m.high, d.value, (SELECT any_value(role) FROM candidates k
+                WHERE k.comparison_id = c.comparison_id AND role <> 'update')
         FROM comparisons c
         JOIN models o ON o.model_id = c.old_model_id JOIN models n ON n.model_id = c.new_model_id
         LEFT JOIN (SELECT comparison_id, last(status ORDER BY given_at, place) AS status,

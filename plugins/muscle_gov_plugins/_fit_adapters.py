@@ -11,13 +11,14 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from muscle_gov import InputError, ModelError
+from muscle_gov_plugins._fit_check import base_of, rank_below
 from muscle_gov_plugins._fit_lora_files import (
     Low,
     adapter_targets,
@@ -27,10 +28,6 @@ from muscle_gov_plugins._fit_lora_files import (
     read_lora,
     write_adapter,
 )
-from muscle_gov_plugins._model_files import quantization_of
-
-if TYPE_CHECKING:
-    from muscle_gov_plugins.loader_hf import HfLoader
 
 __all__ = [
     "Lora",
@@ -60,25 +57,6 @@ class Lora:
     dropout: float = 0.0
     """Share of the adapter's inputs left out at random in training."""
     seed: int = 0
-
-
-def base_of(loader: HfLoader) -> HfLoader:
-    """The loader of the weights that the student stands on: the candidate without its adapter.
-
-    Raises InputError where these cannot be trained on: quantised, or with an adapter that is merged.
-    """
-    if loader.merge_adapter:
-        raise InputError(
-            f"{loader.path}: merge_adapter = true cannot be trained on, since the result would not "
-            "start from the same numbers; leave merge_adapter out"
-        )
-    kind = loader.quantization or quantization_of(loader.checkpoint().folder)
-    if kind is not None:
-        raise InputError(
-            f"{loader.path}: training on quantised weights ({kind}) is not supported; give the model in "
-            "bfloat16 or float32"
-        )
-    return replace(loader, adapter=None, adapter_revision=None)
 
 
 # ------------------------------------------------------------------------------------------ students
@@ -238,10 +216,7 @@ def _size(lora: Lora, task: Mapping[str, Low], adapter: Path | None) -> tuple[in
     least = max((low.a.shape[0] for low in task.values()), default=0)
     rank = lora.rank if lora.rank is not None else (least or 8)
     if rank < least:
-        raise InputError(
-            f"rank: {rank} is below that of the candidate's adapter {adapter}, which is {least}; give "
-            "at least that, or leave it out"
-        )
+        raise rank_below(rank, least, adapter)
     if rank < 1 or (lora.alpha is not None and not lora.alpha > 0):
         raise InputError(f"rank and alpha: must be above 0, not {rank} and {lora.alpha}")
     if lora.alpha is not None:

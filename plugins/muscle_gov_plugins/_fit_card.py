@@ -7,6 +7,7 @@ written again at any time and is the same. A folder is put in its place whole or
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -23,6 +24,7 @@ from muscle_gov.logs import read_json
 from muscle_gov_plugins._fit_card_text import card_text
 
 if TYPE_CHECKING:
+    from muscle_gov_plugins._fit_recipe import Recipe
     from muscle_gov_plugins._fit_rows import Data
     from muscle_gov_plugins._fit_run import Plan, Settled
     from muscle_gov_plugins._fit_train import Trained
@@ -54,7 +56,7 @@ def record(
         },
         "models": models(work),
         "starts_from": "nothing" if plan.is_fresh or work.new.adapter is None else "the candidate",
-        "data": data(settled.data),
+        "data": data(settled.data, recipe),
         "settled": dict(settled.notes),
         "training": {
             "step": trained.step,
@@ -74,7 +76,7 @@ def models(work: Work) -> dict[str, Any]:
     return {which: _model(loader) for which, loader in loaders.items() if loader is not None}
 
 
-def data(found: Data) -> dict[str, Any]:
+def data(found: Data, recipe: Recipe) -> dict[str, Any]:
     """What was trained on: counts and digests, no texts."""
     return {
         "digest": found.digest,
@@ -82,6 +84,7 @@ def data(found: Data) -> dict[str, Any]:
         "training_rows": len(found.train),
         "held_out_rows": len(found.held_out),
         "unlabelled_rows": len(found.unlabelled),
+        "is_held_out_by_hash": found.is_by_hash(recipe.validation, recipe.seed),
         "notes": list(found.notes),
     }
 
@@ -131,17 +134,41 @@ def write(folder: Path, source: Path, content: Mapping[str, Any]) -> None:
     for name in _ADAPTER_FILES:
         shutil.copyfile(source / name, part / name)
         _to_disk(part / name)
-    told = _json(content)
+    told = _json({**content, "files": file_digests(part)})
     write_bytes(part / RECORD, told)
     write_bytes(part / CARD, card_text(orjson.loads(told), ()).encode())
     part.rename(folder)
 
 
 def is_whole(folder: Path, key: str) -> bool:
-    """Whether the folder holds the adapter of this key."""
+    """Whether the folder holds the adapter of this key. Raises InputError where that was changed since
+    it was written; only the card may be."""
     if not all((folder / name).is_file() for name in (RECORD, *_ADAPTER_FILES)):
         return False
-    return read_record(folder).get("key") == key
+    if read_record(folder).get("key") != key:
+        return False
+    if not is_as_written(folder):
+        raise InputError(
+            f"{folder}: the adapter was changed after it was trained; remove the folder, or keep the "
+            "changed adapter elsewhere"
+        )
+    return True
+
+
+def is_as_written(folder: Path) -> bool:
+    """Whether a folder has a record, and the adapter beside it is the one that the record tells of."""
+    if not all((folder / name).is_file() for name in (RECORD, *_ADAPTER_FILES)):
+        return False
+    return bool(read_record(folder).get("files") == file_digests(folder))
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """File of the adapter → SHA-256 of its bytes."""
+    found = {}
+    for name in _ADAPTER_FILES:
+        with (folder / name).open("rb") as file:
+            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def read_record(folder: Path) -> dict[str, Any]:

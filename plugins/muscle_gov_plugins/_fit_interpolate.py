@@ -53,6 +53,8 @@ def _make(options: Interpolate, work: Work, end: Path, told: dict[str, Any], key
     with settings(work.new.threads):
         data = work.read()
         check_data(fitting, data.digest)
+        if options.of is None:
+            _check_unseen(end, data, fitting)
         if not data.held_out:
             raise InputError(f"{fitting.name}: no rows with right answers are held out to choose by")
         old = old_right(work, data.held_out)
@@ -62,7 +64,8 @@ def _make(options: Interpolate, work: Work, end: Path, told: dict[str, Any], key
         chosen, choice = choose_point(looked, old, candidate, options.tolerance)
     folder = fitting.workdir / "points" / "chosen"
     line(start, end, chosen, folder)
-    record = _record(work, told, data, choice) | {"key": key, "seconds": time.monotonic() - started}
+    record = _record(work, told, data, choice)
+    record |= {"key": key, "seconds": time.monotonic() - started, "data_read": data.digest}
     card.write(fitting.workdir / "adapter", folder, record)
     shutil.rmtree(fitting.workdir / "points")
 
@@ -81,11 +84,26 @@ def _recipe(options: Interpolate, end: Path) -> Recipe:
     """How rows were held out when the mended adapter was trained; the rest of it does not matter."""
     if isinstance(options.of, Recipe):
         return options.of
-    told: Any = {}
-    if (end / card.RECORD).is_file():
-        told = card.read_record(end).get("recipe", {})
+    told: Any = _record_of(end).get("recipe", {})
     return Recipe(
         validation=told.get("validation", options.validation), seed=told.get("seed", options.seed)
+    )
+
+
+def _record_of(end: Path) -> dict[str, Any]:
+    """What the adapter's folder says of its training; nothing where the adapter was changed since."""
+    return card.read_record(end) if card.is_as_written(end) else {}
+
+
+def _check_unseen(end: Path, data: Data, fitting: Fitting) -> None:
+    """Raises InputError where rows to choose by may be among those that the adapter was trained on."""
+    told = _record_of(end)
+    is_same = told.get("data_read") == data.digest
+    if not told or is_same or told["data"].get("is_held_out_by_hash"):
+        return
+    raise InputError(
+        f"{fitting.name}: {end} was trained on other data, and not so that rows to choose by now were "
+        "surely held out then; give the data that it was trained on, or train it again"
     )
 
 
@@ -132,7 +150,7 @@ def _record(work: Work, told: dict[str, Any], data: Data, choice: dict[str, Any]
         "recipe": {"validation": recipe.validation, "seed": recipe.seed},
         "models": card.models(work),
         "starts_from": "the candidate" if work.new.adapter is not None else "nothing",
-        "data": card.data(data),
+        "data": card.data(data, recipe),
         "settled": {"choice": choice},
         "versions": card.versions(),
         "peak_memory_bytes": card.peak_memory(),

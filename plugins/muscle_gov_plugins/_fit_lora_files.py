@@ -18,21 +18,12 @@ from typing import Any, NamedTuple
 import torch
 
 from muscle_gov import InputError
-from muscle_gov.logs import read_json
+from muscle_gov_plugins._fit_check import lora_config, unsupported
 from muscle_gov_plugins._model_files import adapter_files
 
 Tensor = torch.Tensor
 
 _NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
-_PLAIN: dict[str, tuple[Any, ...]] = {
-    "bias": (None, "none"),
-    "init_lora_weights": (None, True, False, "gaussian"),
-    **dict.fromkeys(("use_dora", "lora_bias", "use_qalora", "use_bdlora"), (None, False)),
-    **dict.fromkeys(("modules_to_save", "layer_replication", "target_parameters"), (None, [])),
-    **dict.fromkeys(("alora_invocation_tokens", "trainable_token_indices"), (None, [], {})),
-    **dict.fromkeys(("arrow_config", "kasa_config", "monteclora_config", "velora_config"), (None,)),
-}
-"""Settings of peft under which an adapter is low-rank weights in some modules and nothing else."""
 
 
 class Low(NamedTuple):
@@ -54,7 +45,7 @@ def read_lora(folder: Path) -> dict[str, Low]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    config = _plain_config(folder)
+    config = lora_config(folder)
     found: dict[str, dict[str, Tensor]] = {}
     for path in adapter_files(folder):
         try:
@@ -64,7 +55,7 @@ def read_lora(folder: Path) -> dict[str, Low]:
         for name, tensor in tensors.items():
             match = _NAME.fullmatch(name)
             if match is None:
-                raise _unsupported(folder, f"the weights {name}")
+                raise unsupported(folder, f"the weights {name}")
             found.setdefault(match[1], {})[match[2]] = tensor.float()
     if not found:
         raise InputError(f"{folder}: the adapter holds no weights")
@@ -112,7 +103,7 @@ def line(new: Path | None, compat: Path, t: float, out: Path) -> None:
         a, b = _in_a_row(module, weighed, rank, compat)
         tensors[f"base_model.model.{module}.lora_A.weight"] = a
         tensors[f"base_model.model.{module}.lora_B.weight"] = b
-    config = _plain_config(compat)
+    config = lora_config(compat)
     has_all = set(modules) == set(ours) and not _is_selective(config)
     targets = config["target_modules"] if has_all else modules
     base = config.get("base_model_name_or_path")
@@ -149,31 +140,6 @@ def _is_selective(config: Mapping[str, Any]) -> bool:
 
 
 # ------------------------------------------------------------------------------------------- configs
-
-
-def _plain_config(folder: Path) -> Mapping[str, Any]:
-    file = folder / "adapter_config.json"
-    if not file.is_file():
-        raise InputError(f"{folder}: there is no adapter_config.json in it; a peft adapter has one")
-    config = read_json(file)
-    if not isinstance(config, dict):
-        raise InputError(f"{file}: must hold a JSON object")
-    kind = config.get("peft_type") or "LORA"
-    if kind != "LORA":
-        raise _unsupported(folder, f"the type {kind}")
-    for name, plain in _PLAIN.items():
-        value = config.get(name)
-        # 0 == False, but no setting is a number where a truth value is meant
-        if not any(value == one for one in plain):
-            raise _unsupported(folder, f"{name} = {json.dumps(value)}")
-    return config
-
-
-def _unsupported(folder: Path, what: str) -> InputError:
-    return InputError(
-        f"{folder}: adapters with {what} are not supported in training, only plain LoRA is; merge the "
-        "adapter into its model, and give the merged model instead"
-    )
 
 
 def plain_config(

@@ -54,6 +54,19 @@ class LossMitigation(Recipe):
             return [str(error)]
         return []
 
+    def needs(self) -> frozenset[str]:
+        """Which frozen models the loss looks at, with these settings: of "old" and "new"."""
+        settings = self.row.resolve(self.settings())
+        is_all_gold = settings.ce_weight == 0
+        terms = () if is_all_gold else self.row.terms
+        return frozenset[str]().union(*(term.needs for term in terms if term.weight(settings)))
+
+    def check(self, fitting: Fitting) -> None:
+        """Raises InputError for models that this cannot train or learn from, before anything is run."""
+        from muscle_gov_plugins._fit_check import check_models
+
+        check_models(fitting, self, self.needs())
+
     def plan(self) -> Plan:
         """What is to be fitted."""
         from muscle_gov_plugins._fit_run import Plan
@@ -93,6 +106,13 @@ class Refit(Recipe):
     is_refit: ClassVar[bool] = True
     """The flips between the candidate and this are noise."""
 
+    def check(self, fitting: Fitting) -> None:
+        """Raises InputError for a candidate that this cannot make again, before anything is run."""
+        from muscle_gov_plugins._fit_check import check_models, check_refit
+
+        check_models(fitting, self, frozenset(), is_fresh=True)
+        check_refit(fitting)
+
     def fit(self, fitting: Fitting) -> HfLoader:
         from muscle_gov_plugins._fit_refit import refit
 
@@ -108,20 +128,25 @@ def controls(
     """What a mitigation of this recipe is judged beside: `cross-entropy` for the same steps, `refit`,
     and the `ensemble` of old and new, which is what can be had at twice the price.
 
-    `steps` replaces those of the recipe. Nothing where there is no old model.
+    `steps` replaces those of the recipe. Nothing where there is no old model. What cannot be made is
+    left out: training without a right answer, and an ensemble of models with different tokenizers.
     """
     if fitting.old is None:
         return {}
+    from muscle_gov_plugins._fit_check import has_answers, is_one_tokenizer
+
+    is_labelled = has_answers(fitting.training)
     plain = {name: value for name, value in recipe.values().items() if name not in _OF_TEACHERS}
     if steps is not None:
         plain["steps"] = steps
     found: dict[str, CrossEntropy | Refit | Loader] = {}
-    if not isinstance(recipe, CrossEntropy):
+    if is_labelled and not isinstance(recipe, CrossEntropy):
         found["cross-entropy"] = CrossEntropy(**plain)
-    if getattr(fitting.new, "adapter", None) is not None:
+    if is_labelled and getattr(fitting.new, "adapter", None) is not None:
         found["refit"] = _refit(Recipe(**plain), fitting.new)
-    if isinstance(fitting.old, HfLoader) and isinstance(fitting.new, HfLoader):
-        found["ensemble"] = EnsembleLoader((fitting.old, fitting.new))
+    old, new = fitting.old, fitting.new
+    if isinstance(old, HfLoader) and isinstance(new, HfLoader) and is_one_tokenizer(old, new):
+        found["ensemble"] = EnsembleLoader((old, new))
     return found
 
 

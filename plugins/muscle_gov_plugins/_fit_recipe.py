@@ -49,7 +49,8 @@ class Recipe:
     max_grad_norm: float = 1.0
     """Longer gradients are cut to this length; 0 cuts none. The paper does not say."""
     validation: float = 0.2
-    """Share of the labelled rows that is held out, to choose by and never to train on."""
+    """Share of the labelled rows, about, that is held out: to choose by and never to train on. Which
+    ones is told by seed and question, so they stay the same when data are added."""
     checkpoint_by: Literal["validation", "last"] = "validation"
     """Which weights are kept: those of the least cross-entropy on the held-out answers, or the last."""
     validate_steps: int | None = None

@@ -14,9 +14,12 @@ _OF_THE_MACHINE = ("precision", "chunk", "save_steps", "loggers", "gradient_chec
 
 
 def recorded(options: Recipe, adapter: Path) -> tuple[Recipe, set[int]]:
-    """(the recipe that the adapter was made by, the seeds that it was made with)."""
+    """(the recipe that the adapter was made by, the seeds that it was made with).
+
+    A record beside an adapter that was changed since tells nothing of it.
+    """
     plain = Recipe(**options.values() | {"scope": "answer"})
-    if not (adapter / card.RECORD).is_file():
+    if not card.is_as_written(adapter):
         return plain, set()
     record = card.read_record(adapter)
     is_repeatable = record.get("loss", {}).get("name") == "cross-entropy"

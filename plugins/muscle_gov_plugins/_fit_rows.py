@@ -65,6 +65,12 @@ class Data:
     notes: tuple[str, ...] = ()
     """What was left out or done otherwise, in sentences for people."""
 
+    def is_by_hash(self, validation: float, seed: int) -> bool:
+        """Whether the hash of its group alone says on which side each row is, so that none of them
+        would change sides with other data beside it."""
+        sides = ((self.train, False), (self.held_out, True))
+        return all(_below(r.group, validation, seed) == held for rows, held in sides for r in rows)
+
 
 # ------------------------------------------------------------------------------------------ reading
 
@@ -80,8 +86,8 @@ def read(
 ) -> Data:
     """All instances of the suites as rows, some of them held out.
 
-    `validation` is the share of labelled rows to hold out, in (0, 1); `limit_tokens` the most tokens
-    of a row. An instance without a reference is unlabelled; where there are labelled ones too, an
+    `validation` is about the share of labelled rows to hold out, in (0, 1); `limit_tokens` the most
+    tokens of a row. An instance without a reference is unlabelled; where there are labelled ones too, an
     unlabelled one of a held-out cluster will be held out when it is filled in. Raises InputError where
     there is nothing to train on, where a row cannot be put to the model or is too long, and where one
     side would be empty.
@@ -147,7 +153,10 @@ def _rows_of(
 def _first_request(name: str, suite: Suite, instance: Instance) -> Request:
     requests = suite.requests(instance)
     if not requests:
-        raise InputError(f"{name}: nothing is asked about {instance.key!r}; leave it out")
+        raise InputError(
+            f"training: {name} asks nothing about {instance.key!r}, so there is no prompt to train on; "
+            "leave it out"
+        )
     return requests[0]
 
 
@@ -207,24 +216,20 @@ def _each_once(rows: Sequence[Row], notes: list[str]) -> list[Row]:
 def split(rows: Sequence[Row], validation: float, seed: int) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
     """(training rows, held-out rows), each in the given order.
 
-    Groups are taken in the order of a seeded hash until `validation` of the rows are held out.
-    Raises InputError where one side would be empty.
+    A group is held out if its seeded hash is below `validation`, in (0, 1), so a row keeps its side when
+    others come or go, and the share of rows is about that. Only where a side would be empty, one group
+    changes sides. Raises InputError where there is one group alone.
     """
     if not 0 < validation < 1:
         raise InputError(f"validation: must be between 0 and 1, not {validation:g}")
-    sizes = Counter(row.group for row in rows)
-    if len(sizes) < 2:
+    groups = sorted({row.group for row in rows}, key=lambda group: _place(group, seed))
+    if len(groups) < 2:
         what = "there is one row" if len(rows) == 1 else f"all {len(rows)} rows are of one cluster"
         raise InputError(
             f"training: {what}, so none can be held out; give more data, or leave out the cluster"
         )
-    held: set[str] = set()
-    count = 0
-    for group in sorted(sizes, key=lambda group: _hash(f"{seed} {group}")):
-        if count >= validation * len(rows) or len(held) == len(sizes) - 1:
-            break
-        held.add(group)
-        count += sizes[group]
+    count = sum(_below(group, validation, seed) for group in groups)
+    held = set(groups[: min(max(count, 1), len(groups) - 1)])
     train = tuple(row for row in rows if row.group not in held)
     return train, tuple(row for row in rows if row.group in held)
 
@@ -243,8 +248,14 @@ def with_filled(data: Data, filled: Sequence[Row], validation: float, seed: int)
     return replace(data, train=train, held_out=held_out, unlabelled=(), digest=digest, suites=suites)
 
 
-def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+def _below(group: str, validation: float, seed: int) -> bool:
+    return _place(group, seed) < validation
+
+
+def _place(group: str, seed: int) -> float:
+    """A number from 0 to 1, fixed by seed and group."""
+    digest = hashlib.sha256(f"{seed} {group}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:6], "big") / (1 << 48)
 
 
 def rows_digest(rows: Sequence[Row]) -> str:

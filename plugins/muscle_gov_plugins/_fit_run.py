@@ -103,7 +103,7 @@ def _make(work: Work, plan: Plan, loss: Loss, key: str) -> None:
         trained, about = _trained(work, plan, loss, settled.data)
         gc.collect()
         release()
-    about |= {"key": key, "seconds": time.monotonic() - started}
+    about |= {"key": key, "seconds": time.monotonic() - started, "data_read": data.digest}
     record = card.record(work, plan, loss, settled, trained, about)
     card.write(fitting.workdir / "adapter", trained.adapter, record)
     shutil.rmtree(fitting.workdir / "training")

@@ -7,7 +7,6 @@ What teachers say is kept beside it, where all mitigations of an update find it.
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,10 @@ import orjson
 
 from muscle_gov import FitStanding, Fitting, InputError, ModelFacts
 from muscle_gov.logs import content_hash, read_json
-from muscle_gov_plugins._fit_adapters import as_teacher, base_of
+from muscle_gov_plugins._fit_adapters import as_teacher
 from muscle_gov_plugins._fit_asker import target_counts
 from muscle_gov_plugins._fit_card import write_bytes
+from muscle_gov_plugins._fit_check import models_of
 from muscle_gov_plugins._fit_lock import held
 from muscle_gov_plugins._fit_recipe import Recipe
 from muscle_gov_plugins._fit_rows import Data, Row, read, rows_digest
@@ -35,18 +35,9 @@ class Work:
 
     def __init__(self, fitting: Fitting, recipe: Recipe, needs: frozenset[str]) -> None:
         self.fitting, self.recipe = fitting, recipe
-        self.candidate = _hf(fitting.new, "new")
-        self.new = _in_precision(self.candidate, recipe)
-        self.base = base_of(self.new)
-        self.old = _in_precision(fitting.old, recipe) if isinstance(fitting.old, HfLoader) else None
-        if "old" in needs:
-            if fitting.old is None:
-                raise InputError(f"{fitting.name}: this needs an old model, and there is none")
-            _check_tokenizers(_hf(fitting.old, "old"), self.new)
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise InputError(
-                "training runs in one process; start it without torchrun or accelerate launch"
-            )
+        models = models_of(fitting, recipe, needs)
+        self.candidate, self.new = models.candidate, models.new
+        self.base, self.old = models.base, models.old
         self.standing = FitStanding(fitting.name)
 
     @cached_property
@@ -141,33 +132,6 @@ class Work:
 # ------------------------------------------------------------------------------------ what is checked
 
 
-def _hf(loader: Any, which: str) -> HfLoader:
-    if not isinstance(loader, HfLoader):
-        raise InputError(
-            f"the {which} model: mitigations train models of the loader hf, and this is "
-            f"{type(loader).__name__}"
-        )
-    return loader
-
-
-def _in_precision(loader: HfLoader, recipe: Recipe) -> HfLoader:
-    if recipe.precision != "auto":
-        return dataclasses.replace(loader, dtype=recipe.precision)
-    if loader.dtype_name() == "float16":
-        raise InputError(
-            f'{loader.path}: float16 is too narrow to train in; set precision = "bfloat16" or "float32"'
-        )
-    return loader
-
-
-def _check_tokenizers(old: HfLoader, new: HfLoader) -> None:
-    if old.facts().digests["tokenizer"] != new.facts().digests["tokenizer"]:
-        raise InputError(
-            f"{old.path} and {new.path}: the old and the new model have different tokenizers; to learn "
-            "from the old one token by token needs one tokenizer"
-        )
-
-
 def _context(loader: HfLoader) -> int | None:
     """Most tokens of a sequence, by the model's config."""
     if loader.max_context is not None:
@@ -188,20 +152,19 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def claim(fitting: Fitting, kind: str, options: Mapping[str, Any]) -> str:
-    """The key of this fit; the folder is marked with it. Raises InputError if it is another's."""
+    """The key of this fit; the folder is marked with it. Raises InputError if it is another's.
+
+    Which data it is trained on is not in it: the folder's name says so, and `check_data` by the rows.
+    """
     facts = {"new": _identity(fitting.new.facts())}
     if fitting.old is not None:
         facts["old"] = _identity(fitting.old.facts())
-    suites = {
-        name: dataclasses.asdict(suite.facts()) if not hasattr(suite, "members") else name
-        for name, suite in fitting.training.items()
-    }
-    key = content_hash({"kind": kind, "options": options, "models": facts, "data": suites})
+    key = content_hash({"kind": kind, "options": options, "models": facts})
     fitting.workdir.mkdir(parents=True, exist_ok=True)
     _mark(
         fitting.workdir / "key.json",
         key,
-        f"{fitting.workdir}: holds the training of other models, data or options; give another folder, "
+        f"{fitting.workdir}: holds the training of other models or options; give another folder, "
         "or remove this one",
     )
     return key

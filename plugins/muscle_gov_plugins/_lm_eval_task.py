@@ -8,7 +8,7 @@ tasks look at nothing else.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -40,6 +40,7 @@ from muscle_gov_plugins._lm_eval_tasks import (
     quiet,
     results_of,
 )
+from muscle_gov_plugins._suite_identity import input_hash
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,30 @@ class LmEvalTask:
                 target=shown_target(target, choices),
                 tags=tags_of(first.doc),
                 data=asked,
+                input_hash=self._input_hash(first.doc),
                 prompt_hash=str(harness("utils").hash_string(first.args[0])),
             )
+
+    def _input_hash(self, doc: Any) -> str | None:
+        """Of the question alone; of all its variants, where each choice has one of its own."""
+        with quiet():
+            doc = copy.deepcopy(doc)  # code of the task may change it
+            text = self.task.doc_to_text(doc)
+            has_variants = getattr(self.task, "multiple_input", False) and isinstance(text, int)
+            texts = self.task.doc_to_choice(doc) if has_variants else [text]
+        return input_hash([str(one) for one in texts])
+
+    def shown(self) -> Iterable[str]:
+        """Input hashes of the documents that may stand as examples in prompts."""
+        task = self.task
+        if not task.get_config("num_fewshot"):
+            return frozenset()
+        with quiet():
+            docs = list(task.fewshot_docs())
+        # a document of the split that is asked is never its own example; the next one is shown then
+        if type(task.sampler) is harness("api.samplers").FirstNSampler:
+            docs = docs[: task.get_config("num_fewshot") + 1]
+        return {found for doc in docs if (found := self._input_hash(doc)) is not None}
 
     def requests(self, instance: Instance) -> Sequence[Request]:
         asked: Asked = instance.data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,7 @@ from muscle_gov_plugins._olmes_tasks import (
     prompts,
     shot,
 )
+from muscle_gov_plugins._suite_identity import input_hash
 
 VERSION = "0.1"
 SEED, DRAWN, WHERE_MORE_THAN = 1234, 1000, 1500
@@ -173,8 +174,18 @@ class OlmesTask:
                 target=item.shown(item.gold),
                 tags={"subject": item.subject} if item.subject else {},
                 cluster=item.cluster,
+                input_hash=self._input_hash(item),
                 data=item,
             )
+
+    def _input_hash(self, item: Item) -> str | None:
+        """Of the question, without description and examples."""
+        return input_hash(prompts(self.task, self.formulation, item))
+
+    def shown(self) -> Iterable[str]:
+        """Input hashes of the examples. Raises InputError where they cannot be had."""
+        shots = (item for items in self.source.shots.by_subject.values() for item in items)
+        return {found for item in shots if (found := self._input_hash(item)) is not None}
 
     def requests(self, instance: Instance) -> Sequence[Request]:
         """One; WinoGrande under `cf` one for each choice; with `pmi` one more, without the question."""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import muscle_gov
 from muscle_gov import InputError, Instance, SuiteFacts
-from muscle_gov.logs import as_text, content_hash
+from muscle_gov.logs import as_text
 from muscle_gov.prompts import Template
 from muscle_gov_plugins._graders import described
+from muscle_gov_plugins._suite_identity import input_hash
 from muscle_gov_plugins._suite_rows import Place
 from muscle_gov_plugins._suite_shots import PerItem, fixed
 from muscle_gov_plugins._suite_wording import Messages, suggestion
@@ -35,6 +36,8 @@ class Loaded:
     """Content hash → what stands between opening and question."""
     digests: Mapping[str, str]
     notes: tuple[str, ...]
+    shown: frozenset[str]
+    """Input hashes of the rows that stand, or may stand, as examples in prompts."""
 
 
 def load(suite: TableSuite, where: Template | None) -> Loaded:
@@ -52,14 +55,16 @@ def load(suite: TableSuite, where: Template | None) -> Loaded:
         if suite.pool is None
         else _each(pool_rows, lambda place: (suite.wording.identity(place), place))
     )
-    examples_of, taken, notes = _examples(suite, known, pool)
+    examples_of, taken, notes, examples = _examples(suite, known, pool)
     items = _chosen(suite, [one for one in known if one[0] not in taken])
     instances = _each(items, lambda one: _instance(suite, *one))
     _check_keys(suite, instances, items)
     digests = {"data": suite.source.digest(every)}
     if suite.pool:
         digests["shots_data"] = suite.pool.digest(pool_rows)
-    return Loaded(tuple(instances), examples_of, digests, notes)
+    asked = (_hash_of(suite.wording.asked_by_example(place)) for place in examples)
+    shown = frozenset(one for one in asked if one is not None)
+    return Loaded(tuple(instances), examples_of, digests, notes, shown)
 
 
 def _check_rows(suite: TableSuite, every: Sequence[Place]) -> None:
@@ -108,16 +113,19 @@ def _each(values: Sequence[Any], make: Callable[[Any], Any]) -> list[Any]:
 
 def _examples(
     suite: TableSuite, known: Sequence[Known], pool: Sequence[Known]
-) -> tuple[Callable[[str], Any], frozenset[str], tuple[str, ...]]:
-    """(content hash → examples, content hashes that are not asked about, notes)."""
+) -> tuple[Callable[[str], Any], frozenset[str], tuple[str, ...], Sequence[Place]]:
+    """(content hash → examples, content hashes that are not asked about, notes, all rows that may be
+    an example)."""
     empty: Examples = () if suite.is_chat else ""
     if not suite.shots:
-        return (lambda _: empty), frozenset(), ()
+        return (lambda _: empty), frozenset(), (), ()
     hashes = [one for one, _ in pool]
     if suite.shots_choice == "per-item":
         shown = _each(pool, lambda one: _shown(suite, one[1]))
         draw = PerItem(hashes, suite.shots, suite.seed).of
-        return (lambda item: _joined([shown[place] for place in draw(item)], empty)), frozenset(), ()
+        every = [place for _, place in pool]
+        joined = lambda item: _joined([shown[place] for place in draw(item)], empty)  # noqa: E731
+        return joined, frozenset(), (), every
     is_own = suite.pool is None
     items = frozenset() if is_own else frozenset(one for one, _ in known)
     seed = suite.seed if suite.shots_choice == "seeded" else None
@@ -125,7 +133,8 @@ def _examples(
     rows = [pool[place] for place in places]
     same = _joined(_each(rows, lambda one: _shown(suite, one[1])), empty)
     taken = frozenset(hashes[place] for place in places) if is_own else frozenset()
-    return (lambda _: same), taken, _notes(is_own, taken, known, items, hashes)
+    notes = _notes(is_own, taken, known, items, hashes)
+    return (lambda _: same), taken, notes, [place for _, place in rows]
 
 
 def _shown(suite: TableSuite, place: Place) -> Examples:
@@ -178,15 +187,15 @@ def _instance(suite: TableSuite, known_hash: str, place: Place) -> Instance:
         target=texts[0] if len(texts) == 1 else as_text(list(texts)) if texts else None,
         tags={tag: value for tag, value in tags.items() if value is not None},
         cluster=cluster,
-        input_hash=_input_hash(item.question),
+        input_hash=_hash_of(item.question),
         data=item,
     )
 
 
-def _input_hash(question: str | Messages) -> str:
-    """Of the question as it is asked, however its words are spaced."""
+def _hash_of(question: str | Messages) -> str | None:
+    """Of the question as it is asked, without opening and examples."""
     texts = [question] if isinstance(question, str) else [one["content"] for one in question]
-    return content_hash("input", [" ".join(text.split()) for text in texts])
+    return input_hash(texts)
 
 
 def _cell(place: Place, column: str) -> Any:

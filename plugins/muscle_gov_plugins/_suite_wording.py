@@ -199,6 +199,14 @@ class Wording:
             return (*question[:-1], {"role": "assistant", "content": question[-1]["content"] + answer})
         return (*question, {"role": "assistant", "content": answer})
 
+    def asked_by_example(self, place: Place) -> str | Messages:
+        """What a row that is shown as an example asks: the question as an item of it would have it, or
+        the whole example where a row of the pool cannot be an item."""
+        try:
+            return self._question(_readable(place))
+        except InputError:
+            return self.example(place)
+
     def _opening_of(self, place: Place) -> str | Messages:
         row, where = place.row, place.where
         if not self.is_chat:

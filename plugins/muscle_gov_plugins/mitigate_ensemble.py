@@ -10,7 +10,6 @@ gate judges.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -86,6 +85,12 @@ class EnsembleDistil(Recipe):
             old_weight=weight,
         )
 
+    def check(self, fitting: Fitting) -> None:
+        """Raises InputError for models that this cannot train or learn from, before anything is run."""
+        from muscle_gov_plugins._fit_check import check_models
+
+        check_models(fitting, self, frozenset({"old", "new"}))
+
     def fit(self, fitting: Fitting) -> HfLoader:
         from muscle_gov_plugins._fit_run import Plan, fit
 
@@ -102,7 +107,9 @@ class EnsembleDistil(Recipe):
     def controls(self, fitting: Fitting) -> Mapping[str, Any]:
         """As for every mitigation, for as many steps as this takes. Where `steps` does not say, the data
         are read to count them."""
-        if self.steps is not None or fitting.old is None:
+        from muscle_gov_plugins._fit_check import has_answers
+
+        if self.steps is not None or fitting.old is None or not has_answers(fitting.training):
             return controls(self, fitting)
         from muscle_gov_plugins._fit_work import Work
 
@@ -155,6 +162,8 @@ class EnsembleDistil(Recipe):
         """Rows to train on once every question has an answer: so the number of steps is known before,
         and does not hang on the few that may get none."""
         if not data.train:
-            return len(data.unlabelled) - math.ceil(self.validation * len(data.unlabelled))
+            from muscle_gov_plugins._fit_rows import split
+
+            return len(split(data.unlabelled, self.validation, self.seed)[0])
         held = {row.group for row in data.held_out}
         return len(data.train) + sum(row.group not in held for row in data.unlabelled)

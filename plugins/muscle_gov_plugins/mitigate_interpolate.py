@@ -36,8 +36,8 @@ class Interpolate:
     tolerance: float = 0.005
     """How much accuracy on the held-out rows may be lost against the candidate, as a share."""
     validation: float = 0.2
-    """Share of the labelled rows that is looked at. With `of`, and where the adapter's folder says how
-    it was trained, that training's own: rows that were trained on tell nothing."""
+    """About the share of the labelled rows that is looked at. With `of`, and where the adapter's folder
+    says how it was trained, that training's own: rows that were trained on tell nothing."""
     seed: int = 0
     """Of that split, in the same way."""
 
@@ -55,6 +55,15 @@ class Interpolate:
             problems.append(f"validation: must be above 0 and below 1, not {self.validation}")
         if problems:
             raise ValueError("; ".join(problems))
+
+    def check(self, fitting: Fitting) -> None:
+        """Raises InputError for models that this cannot work with, before anything is run."""
+        from muscle_gov_plugins._fit_check import check_line
+
+        check_line(fitting, self.adapter)
+        own = getattr(self.of, "check", None)
+        if own is not None:
+            own(self.end(fitting))
 
     def fit(self, fitting: Fitting) -> HfLoader:
         from muscle_gov_plugins._fit_interpolate import interpolate

@@ -7,7 +7,7 @@ reader of its logs chooses it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -119,6 +119,9 @@ class LmEvalSuite:
 
     def reference(self, instance: Instance) -> str | None:
         return self._only.reference(instance)
+
+    def shown(self) -> Iterable[str]:
+        return self._only.shown()
 
     def grade(self, instance: Instance, outputs: Sequence[Output]) -> Sequence[Grade]:
         return self._only.grade(instance, outputs)

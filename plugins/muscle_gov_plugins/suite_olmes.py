@@ -8,7 +8,7 @@ and the standard's number is read off the two accuracies afterwards (`better_of_
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -123,6 +123,10 @@ class Olmes:
     def reference(self, instance: Instance) -> str | None:
         """That of the only member."""
         return self._only().reference(instance)
+
+    def shown(self) -> Iterable[str]:
+        """Those of the only member."""
+        return self._only().shown()
 
     def grade(self, instance: Instance, outputs: Sequence[Output]) -> Sequence[Grade]:
         """That of the only member."""

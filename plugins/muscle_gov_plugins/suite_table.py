@@ -7,7 +7,7 @@ leaving a smaller suite behind. Items are paired by the columns that their templ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -160,6 +160,11 @@ class TableSuite:
         """The right answer as it follows the prompt; the first, where there are several."""
         reference: str | None = instance.data.reference
         return reference
+
+    def shown(self) -> Iterable[str]:
+        """Input hashes of the rows that may stand as examples in prompts, which are trained on where
+        prompts are."""
+        return self._loaded.shown
 
     def grade(self, instance: Instance, outputs: Sequence[Output]) -> Sequence[Grade]:
         if not self.labelled:

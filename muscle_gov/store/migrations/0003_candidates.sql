@@ -10,6 +10,7 @@ CREATE TABLE candidates (
     role VARCHAR NOT NULL,           -- update, mitigation or control
     about VARCHAR NOT NULL,          -- one line: what it is
     cost DOUBLE NOT NULL,            -- models that are run for one answer
+    is_about BOOLEAN NOT NULL,       -- whether the mending's verdict is about this one
     control_of VARCHAR,              -- for a control of one mitigation alone: its name
     noise JSON                       -- for a mere re-fit: suite -> NFR from the update to it, with interval
 );
