@@ -64,7 +64,7 @@ def finetune(
     trained = fitting.workdir / ADAPTER
     out = made.out.resolve()
     if out.exists():
-        _check_place(update, made, out)
+        _check_place(made, out)
         if trained.is_dir() and _contents(trained) == _contents(out):
             return False
         if not replace:
@@ -77,8 +77,8 @@ def finetune(
         _put(trained, out)
     except OSError as error:
         raise OutputError(
-            f"finetune.{made.key}: {made.out} cannot be written ({error.strerror or error}); the adapter "
-            f"is at {trained}"
+            f"finetune.{made.key}: {made.out} cannot be written ({error.strerror or error}); the "
+            f"adapter is at {trained}"
         ) from error
     return True
 
@@ -91,7 +91,7 @@ def is_stale(update: Update, plugins: Plugins, made: Finetune) -> bool:
     return not trained.is_dir() or not made.out.is_dir() or _contents(trained) != _contents(made.out)
 
 
-def refitting(update: Update, fitting: Fitting, control: Mitigation) -> Fitting:
+def refitting(update: Update, fitting: Fitting) -> Fitting:
     """The fitting of a re-fit of the candidate: on the data that its adapter was made of, where the file
     says which, else on those of the mitigation."""
     _, new = sides_of(update)
@@ -107,7 +107,7 @@ def refitting(update: Update, fitting: Fitting, control: Mitigation) -> Fitting:
     return fitting
 
 
-def _check_place(update: Update, made: Finetune, out: Path) -> None:
+def _check_place(made: Finetune, out: Path) -> None:
     """Refuse to take a folder for an adapter that holds anything else: it would be lost."""
     strange = (
         sorted(path.name for path in out.iterdir() if path.name not in _OF_AN_ADAPTER)

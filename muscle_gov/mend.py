@@ -175,7 +175,7 @@ def _controls(
         else:
             fitting = _beside(fittings[askers[0]], control, name)
             if is_refit:
-                fitting = refitting(update, fitting, control)
+                fitting = refitting(update, fitting)
             loader = control.fit(fitting)
         yield _tried(
             bench,
