@@ -94,7 +94,11 @@ def environment(plugins: Path | None = None, **more: str) -> dict[str, str]:
 
 
 def muscle_gov_apart(
-    *args: Any, cwd: Path | None = None, env: Mapping[str, str] | None = None, **options: Any
+    *args: Any,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 60,
+    **options: Any,
 ) -> Ran:
     """Run the command line as a program of its own; `options` go to `subprocess.run`."""
     done = subprocess.run(
@@ -102,7 +106,7 @@ def muscle_gov_apart(
         cwd=cwd,
         env={**environment(), **(env or {})},
         capture_output=True,
-        timeout=60,
+        timeout=timeout,
         check=False,
         **options,
     )

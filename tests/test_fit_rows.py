@@ -249,10 +249,39 @@ def test_the_order_of_the_data_does_not_matter(loader: HfLoader, tokenizer: Any)
     first = read({"toy": Toy(items)}, loader, tokenizer)
     other = read({"toy": Toy(items[::-1])}, loader, tokenizer)
     assert {row.content for row in first.held_out} == {row.content for row in other.held_out}
-    assert len(first.held_out) == 8
-    assert len(first.train) == 32
+    assert len(first.held_out) + len(first.train) == 40
     another = read({"toy": Toy(items)}, loader, tokenizer, seed=1)
     assert {row.content for row in first.held_out} != {row.content for row in another.held_out}
+
+
+def test_a_row_keeps_its_side_when_others_come(loader: HfLoader, tokenizer: Any) -> None:
+    few, more = (read({"toy": Toy(many(count))}, loader, tokenizer) for count in (60, 200))
+
+    def sides(data: fit.Data) -> dict[str, bool]:
+        held = {row.content: True for row in data.held_out}
+        return held | {row.content: False for row in data.train}
+
+    assert sides(few).items() <= sides(more).items()
+    assert 0.1 < len(more.held_out) / 200 < 0.3
+    assert few.is_by_hash(0.2, 0)
+    assert not few.is_by_hash(0.2, 1)
+
+
+@pytest.mark.parametrize("validation", [1e-9, 1 - 1e-9])
+def test_no_side_is_ever_empty(loader: HfLoader, tokenizer: Any, validation: float) -> None:
+    data = read({"toy": Toy(many(5))}, loader, tokenizer, validation=validation)
+    assert sorted((len(data.train), len(data.held_out))) == [1, 4]
+    assert (len(data.held_out) == 1) == (validation < 0.5)
+    assert not data.is_by_hash(validation, 0)
+
+
+def test_a_suite_that_asks_nothing_is_told(loader: HfLoader, tokenizer: Any) -> None:
+    class Silent(Toy):
+        def requests(self, instance: Instance) -> list[Request]:
+            return []
+
+    with pytest.raises(InputError, match="toy asks nothing about '0', so there is no prompt to train"):
+        read({"toy": Silent(many(3))}, loader, tokenizer)
 
 
 def test_clusters_and_questions_stay_together(loader: HfLoader, tokenizer: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import shutil
 import subprocess
 import sys
 import warnings
@@ -24,6 +25,7 @@ from muscle_gov_plugins.mitigate_ensemble import EnsembleDistil
 from muscle_gov_plugins.mitigate_interpolate import Interpolate
 from muscle_gov_plugins.mitigate_loss import CrossEntropy, LossMitigation, Muscle, Refit
 from safetensors.torch import load_file
+from tiny_models import make_model
 
 from muscle_gov import Candidate, InputError, Measure, Mitigation, plugins
 from muscle_gov.data import Comparison, ModelInfo, Status, SuiteFigures, Verdict
@@ -238,7 +240,7 @@ def test_the_weight_is_chosen_by_what_the_ensemble_really_does(pair: Pair, tmp_p
             said = dict(model.answer(requests))
         right.append(np.array([said[n].text == one.target for n, one in enumerate(instances)]))
     old, both, new = right
-    assert choice["rows"] == len(instances) == 40
+    assert choice["rows"] == len(instances) > 20
     assert choice["tried"][0]["accuracy"] == pytest.approx(both.mean())
     assert choice["tried"][0]["nfr"] == pytest.approx((old & ~both).mean())
     assert choice["candidate_accuracy"] == pytest.approx(new.mean())
@@ -287,7 +289,9 @@ def test_nothing_to_choose_by_is_told(pair: Pair, tmp_path: Path) -> None:
         EnsembleDistil(**FEW).fit(fitting_of(tmp_path / "a", pair.new, pair.old, training=training))
     given = EnsembleDistil(**FEW, weight=0.6)
     mended = given.fit(fitting_of(tmp_path / "b", pair.new, pair.old, training=training))
-    assert record(mended)["data"]["held_out_rows"] == 6
+    told = record(mended)
+    assert 0 < told["data"]["held_out_rows"] < told["data"]["training_rows"]
+    assert told["data"]["held_out_rows"] + told["data"]["training_rows"] == 30
 
 
 # --------------------------------------------------------------------------------------- interpolation
@@ -361,6 +365,56 @@ def test_controls_of_one_recipe_are_equal_whoever_asks(pair: Pair, tmp_path: Pat
     bare = replace(fitting, new=replace(pair.new, adapter=None))
     assert set(Muscle().controls(bare)) == {"cross-entropy", "ensemble"}
     assert CrossEntropy().controls(replace(fitting, old=None)) == {}
+
+
+def test_controls_that_cannot_be_made_are_left_out(pair: Pair, tmp_path: Path) -> None:
+    traffic = {"traffic": Zoo(300, 330, is_labelled=False)}
+    fitting = fitting_of(tmp_path / "fit", pair.new, pair.old, training=traffic)
+    assert set(EnsembleDistil(**FEW, weight=0.5).controls(fitting)) == {"ensemble"}
+    epochs = dict(FEW) | {"steps": None, "epochs": 1}
+    assert set(EnsembleDistil(**epochs, weight=0.5).controls(fitting)) == {"ensemble"}
+    other = HfLoader(make_model(tmp_path / "other", bos=False), device="cpu")
+    labelled = replace(fitting, old=other, training={**traffic, "zoo": Zoo(0, 30)})
+    assert set(CrossEntropy(**FEW).controls(labelled)) == {"refit"}
+    assert set(Muscle(**FEW).controls(labelled)) == {"cross-entropy", "refit"}
+
+
+def test_a_record_beside_a_changed_adapter_is_no_recipe(pair: Pair, tmp_path: Path) -> None:
+    changed = shutil.copytree(Path(str(pair.new.adapter)), tmp_path / "changed")
+    fitting = fitting_of(tmp_path / "fit", replace(pair.new, adapter=changed), pair.old)
+    assert Muscle(**FEW).controls(fitting)["refit"].steps == 40
+    config = changed / "adapter_config.json"
+    config.write_text(config.read_text() + " ")
+    assert Muscle(**FEW).controls(fitting)["refit"].steps == FEW["steps"]
+
+
+def test_rows_that_a_line_s_end_may_have_seen_are_not_chosen_by(pair: Pair, tmp_path: Path) -> None:
+    """With more data a row keeps its side; where a record says that it may not, the line is refused."""
+    end = CrossEntropy(**FEW).fit(fitting_of(tmp_path / "end", pair.new, pair.old))
+    line = Interpolate(adapter=str(end.adapter), points=(0.0,), tolerance=0.9)
+    more = {"zoo": Zoo(0, 220)}
+    line.fit(fitting_of(tmp_path / "line", pair.new, pair.old, training=more))
+    path = Path(str(end.adapter)) / "muscle-gov.json"
+    told = json.loads(path.read_text())
+    assert told["data"]["is_held_out_by_hash"] is True
+    told["data"]["is_held_out_by_hash"] = False
+    path.write_text(json.dumps(told))
+    with pytest.raises(InputError, match="was trained on other data, and not so that rows to choose by"):
+        line.fit(fitting_of(tmp_path / "again", pair.new, pair.old, training=more))
+    line.fit(fitting_of(tmp_path / "same", pair.new, pair.old))
+
+
+def test_a_line_is_checked_before_anything_is_run(pair: Pair, tmp_path: Path) -> None:
+    fitting = fitting_of(tmp_path / "fit", pair.new, pair.old)
+    Interpolate(adapter=str(pair.new.adapter)).check(fitting)
+    with pytest.raises(InputError, match="nowhere"):
+        Interpolate(adapter=str(tmp_path / "nowhere")).check(fitting)
+    with pytest.raises(InputError, match="rank: 1 is below"):
+        Interpolate(of=Muscle(**FEW | {"rank": 1})).check(fitting)
+    with pytest.raises(InputError, match="the candidate has none"):
+        Refit(**FEW).check(replace(fitting, new=replace(pair.new, adapter=None)))
+    with pytest.raises(InputError, match="needs an old model"):
+        EnsembleDistil(**FEW).check(replace(fitting, old=None))
 
 
 # ------------------------------------------------------------------------------------------ model card

@@ -32,6 +32,14 @@ FEW: Mapping[str, Any] = dict(SHORT) | {
 }
 
 
+class _Unreadable(Zoo):
+    def instances(self) -> Any:
+        raise AssertionError("the data are not to be read")
+
+
+UNREADABLE: Mapping[str, Any] = {"zoo": _Unreadable()}
+
+
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     made = make_pair(tmp_path_factory.getbasetemp() / "pair")
@@ -99,7 +107,7 @@ def test_what_is_said_of_held_out_rows_is_what_the_model_then_does(pair: Pair) -
         requests = [Request(prompt=one.data, max_tokens=8) for one in instances]
         said = dict(model.answer(requests))
     right = [said[place].text == one.target for place, one in enumerate(instances)]
-    assert len(right) == 28
+    assert 14 < len(right) < 56
     assert np.mean(right) == pytest.approx(curve(pair.new)[-1]["eval_exact_match"])
 
 
@@ -277,8 +285,36 @@ def test_what_is_done_is_returned_at_once(pair: Pair, tmp_path: Path) -> None:
     assert not (fitting.workdir / "training").exists()
     with pytest.raises(InputError, match="holds the training of other models or options"):
         Muscle(**FEW | {"steps": 3}).fit(fitting)
-    with pytest.raises(InputError, match="holds the training of other"):
-        Muscle(**FEW | {"steps": 2}).fit(replace(fitting, training={"zoo": Zoo(0, 100)}))
+
+
+def test_how_training_data_would_be_judged_is_no_part_of_a_fit(pair: Pair, tmp_path: Path) -> None:
+    class Regraded(Zoo):
+        def facts(self) -> Any:
+            return replace(super().facts(), scorer="another")
+
+    fitting = fitting_of(tmp_path / "fit", pair.new)
+    first = CrossEntropy(**FEW | {"steps": 1}).fit(fitting)
+    regraded = replace(fitting, training={"zoo": Regraded(0, 200)})
+    assert CrossEntropy(**FEW | {"steps": 1}).fit(regraded) == first
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json"])
+def test_an_adapter_that_was_changed_is_not_taken_for_its_own(
+    pair: Pair, tmp_path: Path, name: str
+) -> None:
+    mitigation = CrossEntropy(**FEW | {"steps": 1})
+    fitting = fitting_of(tmp_path / "fit", pair.new)
+    made = mitigation.fit(fitting)
+    folder = Path(str(made.adapter))
+    (folder / "README.md").write_text("a card of my own")
+    assert mitigation.fit(fitting) == made
+    with (folder / name).open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)
+        file.seek(-1, 2)
+        file.write(bytes([last[0] ^ 1]))
+    with pytest.raises(InputError, match="was changed after it was trained; remove the folder, or keep"):
+        mitigation.fit(fitting)
 
 
 def test_mitigations_share_what_teachers_said(pair: Pair, tmp_path: Path) -> None:
@@ -292,8 +328,8 @@ def test_mitigations_share_what_teachers_said(pair: Pair, tmp_path: Path) -> Non
     OldCorrect(**FEW | {"steps": 1}, temperature=1.0).fit(told)
     assert contents(tmp_path / "teachers") == kept
     assert [phase for phase in phases if phase.startswith("asking")] == [
-        "asking the old model 160",
-        "asking the new model 160",
+        "asking the old model 159",
+        "asking the new model 159",
     ]
 
 
@@ -367,8 +403,8 @@ def test_the_record_says_what_made_it(pair: Pair, tmp_path: Path) -> None:
     assert told["loss"]["settings"]["temperature"] == 2.0
     assert told["models"]["new"]["digests"] == dict(pair.new.facts().digests)
     assert told["data"]["suites"] == {"zoo": 200}
-    assert (told["data"]["training_rows"], told["data"]["held_out_rows"]) == (160, 40)
-    assert told["teachers"]["old"]["rows"] == 160
+    assert (told["data"]["training_rows"], told["data"]["held_out_rows"]) == (159, 41)
+    assert told["teachers"]["old"]["rows"] == 159
     assert told["versions"]["torch"] == torch.__version__
     assert told["seconds"] > 0
     assert told["peak_memory_bytes"] > 10**8
@@ -468,6 +504,59 @@ def test_models_that_do_not_fit_together_are_refused(pair: Pair, tmp_path: Path)
         Muscle(**FEW).fit(fitting_of(tmp_path / "b", pair.new, both))
     with pytest.raises(InputError, match="this needs an old model, and there is none"):
         Muscle(**FEW).fit(fitting_of(tmp_path / "c", pair.new))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"merge_adapter": True}, "merge_adapter"),
+        ({"quantization": "bitsandbytes-8bit"}, "quantised"),
+        ({"dtype": "float16"}, "float16 is too narrow to train in"),
+        ({"adapter": "base"}, "there is no adapter_config.json"),
+    ],
+)
+def test_models_are_checked_before_anything_is_run(
+    pair: Pair, tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    if change.get("adapter") == "base":
+        change = {"adapter": pair.new.path}
+    fitting = fitting_of(tmp_path / "fit", replace(pair.new, **change), pair.old, training=UNREADABLE)
+    with pytest.raises(InputError, match=told):
+        Muscle(**FEW).check(fitting)
+    assert not fitting.workdir.exists()
+
+
+def test_what_a_loss_needs_is_checked_before_anything_is_run(pair: Pair, tmp_path: Path) -> None:
+    from muscle_gov_plugins.loader_ensemble import EnsembleLoader
+    from tiny_models import make_model
+
+    def given(old: Any, new: Any = pair.new) -> Any:
+        return fitting_of(tmp_path / "fit", new, old, training=UNREADABLE)
+
+    other = HfLoader(make_model(tmp_path / "other", bos=False), device="cpu")
+    both: Any = EnsembleLoader((pair.old, pair.new))
+    Muscle(**FEW).check(given(pair.old))
+    for old, told in ((other, "different tokenizers"), (both, "loader hf"), (None, "needs an old")):
+        with pytest.raises(InputError, match=told):
+            Muscle(**FEW).check(given(old))
+        CrossEntropy(**FEW).check(given(old))
+        DistilSelf(**FEW).check(given(old))
+        DistilOldAndTrain(**FEW, ce_weight=0.0).check(given(old))  # nothing of the old one counts
+    with pytest.raises(InputError, match="the new model: mitigations train models of the loader hf"):
+        Muscle(**FEW).check(given(pair.old, both))
+    with pytest.raises(InputError, match="rank: 2 is below that of the candidate's adapter"):
+        Muscle(**{**FEW, "rank": 2}).check(given(pair.old))
+
+
+def test_the_check_knows_what_a_loss_needs() -> None:
+    from muscle_gov_plugins._loss_batch import Loss
+    from muscle_gov_plugins.mitigate_loss import RobustnessCongruent, register_mitigations
+
+    offered = [cls() for cls in register_mitigations().values() if issubclass(cls, LossMitigation)]
+    some = [RobustnessCongruent(old_weight=0.0), RobustnessCongruent(new_weight=0.0)]
+    for one in (*offered, *some, Muscle(ce_weight=0.0)):
+        assert one.needs() == Loss(one.row, one.settings()).needs
+    assert {frozenset(one.needs()) for one in offered} >= {frozenset(), frozenset({"old"})}
 
 
 def test_controls_ask_nothing_of_the_old_model(pair: Pair, tmp_path: Path) -> None:
