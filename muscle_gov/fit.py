@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from muscle_gov.hookspecs import Fitting, Loader, Mitigation, Suite
 from muscle_gov.logs import content_hash
 from muscle_gov.plugins import Plugins
 from muscle_gov.predict import expanded, fingerprint
+from muscle_gov.questions import input_hash
 
 WatchFit = Callable[[FitStanding], None]
 ADAPTER = "adapter"
@@ -255,17 +255,10 @@ def _marks(suite: Suite, instance: Instance) -> set[str]:
     prompt = requests[0].prompt
     texts = [prompt] if isinstance(prompt, str) else [one["content"] for one in prompt]
     marks = {f"content {instance.content_hash}"}
-    if any(text.strip() for text in texts):  # of an empty prompt all are alike
-        marks.add(f"prompt {content_hash('prompt', [plain(text) for text in texts])}")
+    asked = input_hash(texts)
+    if asked is not None:  # of an empty prompt all are alike
+        marks.add(f"prompt {asked}")
     return marks | ({f"input {instance.input_hash}"} if instance.input_hash else set())
-
-
-def plain(text: str) -> str:
-    """A text without what makes no other question of it: case, spaces, punctuation, what is hidden."""
-    kept = unicodedata.normalize("NFKC", text).casefold()
-    visible = "".join(one for one in kept if unicodedata.category(one) != "Cf")
-    words = "".join(one if one.isalnum() else " " for one in visible).split()
-    return " ".join(words or visible.split())
 
 
 # ------------------------------------------------------------------------------------- the folder

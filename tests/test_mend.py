@@ -494,7 +494,7 @@ def test_examples_in_prompts_are_trained_on_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["ONE plus one", "one plus one?", "one\u200b plus one", "ｏｎｅ plus one."]
+    "text", ["ONE plus one", "one plus one?", "one\u00ad plus one", "ｏｎｅ plus one."]
 )
 def test_other_letters_do_not_make_another_question(tmp_path: Path, text: str) -> None:
     judged = table(tmp_path, "judged", [{"q": "one plus one", "a": "two"}])

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from muscle_gov_plugins._suite_identity import input_hash, plain_text
 
-from muscle_gov import plugins
+from muscle_gov import InputError, plugins
+from muscle_gov.questions import input_hash, plain_text
 
 ASKED = "question: which is the sky?\nanswer:"
 ROWS = [{"question": f"{n}: which is the sky?", "answer": "AB"[n % 2]} for n in range(8)]
@@ -102,6 +102,17 @@ def test_the_harness_shows_the_first_or_any(tmp_path: Path) -> None:
     assert set(first.shown()) == set(inputs(learnt)[:3])
     none = suite_over(tmp_path / "a", "mine")
     assert set(none.shown()) == set()
+
+
+def test_examples_that_cannot_be_compared_are_told(tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    from lm_eval_tasks import CHOOSING, question_rows, suite_of
+
+    train = question_rows(4, 1)
+    suite = suite_of(tmp_path, {**CHOOSING, "train": train}, question_rows(3, 0), num_fewshot=1)
+    suite.task.config.doc_to_text = lambda doc: doc["nothing"]
+    with pytest.raises(InputError, match="mine: its examples cannot be compared with what is judged"):
+        suite.shown()
 
 
 def test_all_ways_to_fill_a_gap_are_one_question(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from muscle_gov import Grade, InputError, Instance, Outcome, Output, Request, SuiteFacts
 from muscle_gov.logs import content_hash
+from muscle_gov.questions import input_hash
 from muscle_gov_plugins._lm_eval_requests import Asked, asked_of, responses, tells_greedy
 from muscle_gov_plugins._lm_eval_rows import (
     HARNESS,
@@ -40,7 +41,6 @@ from muscle_gov_plugins._lm_eval_tasks import (
     quiet,
     results_of,
 )
-from muscle_gov_plugins._suite_identity import input_hash
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,13 @@ class LmEvalTask:
         # a document of the split that is asked is never its own example; the next one is shown then
         if type(task.sampler) is harness("api.samplers").FirstNSampler:
             docs = docs[: task.get_config("num_fewshot") + 1]
-        return {found for doc in docs if (found := self._input_hash(doc)) is not None}
+        try:
+            return {found for doc in docs if (found := self._input_hash(doc)) is not None}
+        except Exception as error:  # code of the task, and examples may have a shape of their own
+            raise InputError(
+                f"lm-eval: {self.name}: its examples cannot be compared with what is judged, since they "
+                f"are no documents of the task ({error!r}); set num_fewshot = 0"
+            ) from error
 
     def requests(self, instance: Instance) -> Sequence[Request]:
         asked: Asked = instance.data

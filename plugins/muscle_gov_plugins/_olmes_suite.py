@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from muscle_gov import Grade, Instance, Outcome, Output, Request, SuiteFacts
+from muscle_gov.questions import input_hash
 from muscle_gov_plugins._choice_scores import Normalisation, best, scores
 from muscle_gov_plugins._olmes_data import Rows
 from muscle_gov_plugins._olmes_shots import (
@@ -31,7 +32,6 @@ from muscle_gov_plugins._olmes_tasks import (
     prompts,
     shot,
 )
-from muscle_gov_plugins._suite_identity import input_hash
 
 VERSION = "0.1"
 SEED, DRAWN, WHERE_MORE_THAN = 1234, 1000, 1500

@@ -11,8 +11,8 @@ import muscle_gov
 from muscle_gov import InputError, Instance, SuiteFacts
 from muscle_gov.logs import as_text
 from muscle_gov.prompts import Template
+from muscle_gov.questions import input_hash
 from muscle_gov_plugins._graders import described
-from muscle_gov_plugins._suite_identity import input_hash
 from muscle_gov_plugins._suite_rows import Place
 from muscle_gov_plugins._suite_shots import PerItem, fixed
 from muscle_gov_plugins._suite_wording import Messages, suggestion
