@@ -193,7 +193,7 @@ def test_one_plugin_may_offer_several_kinds(package: Make) -> None:
 def test_built_in_plugins_come_in_by_the_same_hooks() -> None:
     found = plugins.load(built_ins())
     hooks = {hook for info in found.infos for hook in info.hooks}
-    kinds = ("readers", "loaders", "suites", "metrics", "reports")
+    kinds = ("readers", "loaders", "suites", "metrics", "reports", "mitigations")
     assert hooks == {f"register_{kind}" for kind in kinds}
     assert [info.error for info in found.infos if info.error] == []
     assert {("readers", "lm-eval"), ("metrics", "nfr"), ("reports", "html")} <= {*found.owners}
