@@ -108,7 +108,7 @@ def variants(settings: Settings) -> tuple[Variant, ...]:
             scope="all",
         ),
         mends("muscle-ll", note="λ = 0.5", **_T1),
-        mends("muscle-ll, no cross-entropy", "muscle-ll", "λ = 1", ce_weight=1.0, **_T1),
+        mends("muscle-ll, no cross-entropy", "muscle-ll", "λ = 1", compat_weight=1.0, **_T1),
         mends("muscle-ls", note="λ = 0.5", **_T1),
         mends("v1-correct", **_T1),
         mends("kd-old", **_T1),

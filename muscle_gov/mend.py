@@ -236,7 +236,8 @@ def _beside(fitting: Fitting, control: Mitigation, name: str) -> Fitting:
 def _about(offer: Any) -> str:
     """What a mitigation or loader is, in one line: its class's own words."""
     stated = getattr(offer, "about", None)
-    return str(stated or (type(offer).__doc__ or type(offer).__name__).strip().partition("\n")[0])
+    words = " ".join(str(stated or type(offer).__doc__ or type(offer).__name__).split())
+    return words.partition(". ")[0].rstrip(".").replace("`", "")
 
 
 def with_candidates(

@@ -86,7 +86,7 @@ def slow_switch(to_old, tokens, how):
 
 
 def slow_blend(comp, tokens, how):
-    lam = how.ce_weight
+    lam = how.compat_weight
     return lam * sum(comp) / len(tokens) + (1 - lam) * sum(t.ce() for t in tokens) / len(tokens)
 
 
@@ -199,8 +199,8 @@ def assert_same(got, expected, rtol=2e-5):
 
 VARIANTS = [
     *((row, {}) for row in ALL_ROWS),
-    ("muscle", {"direction": "reverse", "scale_by_t2": True, "ce_weight": 0.3}),
-    ("muscle", {"ce_weight": 0.0}),
+    ("muscle", {"direction": "reverse", "scale_by_t2": True, "compat_weight": 0.3}),
+    ("muscle", {"compat_weight": 0.0}),
     ("muscle-ls", {"reading": "majority", "temperature": 1.0}),
     ("pct", {"distance": "logit-l2", "focal_beta": 2.0}),
     ("mpt", {"distance": "logit-mse", "distance_weight": 0.4}),

@@ -91,7 +91,7 @@ def compare(world, monkeypatch, row, settings=None, makers=(full, full), toleran
     assert got[2] == pytest.approx(expected[2], rel=tolerance, abs=1e-6)
 
 
-SETTINGS = [{}, {"temperature": 1.0}, {"ce_weight": 0.3}, {"scale_by_t2": True, "temperature": 3.0}]
+SETTINGS = [{}, {"temperature": 1.0}, {"compat_weight": 0.3}, {"scale_by_t2": True, "temperature": 3.0}]
 
 
 @pytest.mark.parametrize("settings", SETTINGS)

@@ -57,11 +57,11 @@ def loss_of(row: str | Row, drawn_at: float, **settings: object) -> tuple[float,
     [
         ("muscle", {}, (N0 + O1 + O2) / 3),
         ("muscle", {"scale_by_t2": True}, 4 * (N0 + O1 + O2) / 3),
-        ("muscle", {"ce_weight": 0.75}, 0.75 * (N0 + O1 + O2) / 3 + 0.25 * CE_2),
-        ("muscle", {"ce_weight": 0.0}, CE_2),
+        ("muscle", {"compat_weight": 0.75}, 0.75 * (N0 + O1 + O2) / 3 + 0.25 * CE_2),
+        ("muscle", {"compat_weight": 0.0}, CE_2),
         # Likelihoods of the labels: student 2/3, 1/6, 1/6; old 1/6, 2/3, 1/30: lost at token 1 alone.
         ("muscle-ll", {}, 0.5 * (N0 + O1 + N2) / 3 + 0.5 * CE_2),
-        ("muscle-ll", {"ce_weight": 1.0}, (N0 + O1 + N2) / 3),
+        ("muscle-ll", {"compat_weight": 1.0}, (N0 + O1 + N2) / 3),
         # One of two tokens of sequence 0: that is any, and not the majority.
         ("muscle-ls", {}, 0.5 * (O0 + O1 + N2) / 3 + 0.5 * CE_2),
         ("muscle-ls", {"reading": "majority"}, 0.5 * (N0 + N1 + N2) / 3 + 0.5 * CE_2),
@@ -69,7 +69,7 @@ def loss_of(row: str | Row, drawn_at: float, **settings: object) -> tuple[float,
         ("kd-old", {}, (O0 + O1 + O2) / 3),
         ("kd-old+ce", {}, 0.5 * (O0 + O1 + O2) / 3 + 0.5 * CE_2),
         ("self-distil", {}, 0.5 * (N0 + N1 + N2) / 3 + 0.5 * CE_2),
-        ("self-distil", {"ce_weight": 1.0}, (N0 + N1 + N2) / 3),
+        ("self-distil", {"compat_weight": 1.0}, (N0 + N1 + N2) / 3),
         ("cross-entropy", {}, CE_2),
         # Old is right at token 1 alone: weights 1, 6, 1; T² = 4.
         ("pct", {"temperature": 2.0}, CE_2 + 4 * (O0 + 6 * O1 + O2) / 3),
@@ -161,7 +161,7 @@ def test_a_mixture_is_tempered_after_it_is_made():
 
 
 def test_means_say_what_the_loss_is_made_of():
-    _, means = loss_of("muscle", 2.0, ce_weight=0.5)
+    _, means = loss_of("muscle", 2.0, compat_weight=0.5)
     assert list(means) == [
         "KL to old", "KL to new", "cross-entropy", "aligned to old", "aligned to new", "loss",
     ]  # fmt: skip
@@ -226,7 +226,7 @@ def test_terms_of_one_name_are_refused():
     with pytest.raises(ValueError, match="name of its own"):
         Row("twice", "", "", (term, term), LossSettings())
     with pytest.raises(ValueError, match="name of its own"):
-        Row("hidden", "", "", (term,), LossSettings(ce_weight=0.5))
+        Row("hidden", "", "", (term,), LossSettings(compat_weight=0.5))
 
 
 def test_rows_say_what_they_need():
@@ -244,7 +244,7 @@ def test_rows_say_what_they_need():
 
 
 def test_a_model_of_no_weight_is_not_needed():
-    assert Loss("muscle", LossSettings(ce_weight=0.0)).needs == frozenset()
+    assert Loss("muscle", LossSettings(compat_weight=0.0)).needs == frozenset()
     assert Loss("rcat", LossSettings(new_weight=0.0)).needs == {"old"}
     # The case still looks at the old model where only the new one teaches.
     new_alone = Row(
@@ -259,8 +259,8 @@ def test_a_model_of_no_weight_is_not_needed():
         ({"temperature": 0.0}, "temperature: must be above 0"),
         ({"temperature": math.inf}, "temperature: must be above 0"),
         ({"temperature": math.nan}, "temperature: must be above 0"),
-        ({"ce_weight": 1.1}, "ce_weight: must be from 0 to 1"),
-        ({"ce_weight": math.nan}, "ce_weight: must be from 0 to 1"),
+        ({"compat_weight": 1.1}, "compat_weight: must be from 0 to 1"),
+        ({"compat_weight": math.nan}, "compat_weight: must be from 0 to 1"),
         ({"old_weight": -0.1}, "old_weight: must be from 0 to 1"),
         ({"focal_alpha": -1.0}, "focal_alpha: must be 0 or more"),
         ({"threshold": math.inf}, "threshold: must be 0 or more"),
@@ -286,7 +286,7 @@ def test_settings_out_of_range_are_refused(settings, problem):
             {"focal_alpha": 1.0},
             "focal_alpha: must be left out, the loss muscle does not use it",
         ),
-        ("pct", {"ce_weight": 0.5}, "ce_weight: must be left out, the loss pct does not use it"),
+        ("pct", {"compat_weight": 0.5}, "compat_weight: must be left out, the loss pct does not use it"),
         (
             "pct",
             {"distance": "logit-l2", "temperature": 3.0},

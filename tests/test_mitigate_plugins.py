@@ -66,7 +66,7 @@ def test_each_row_of_the_loss_table_is_offered_with_its_settings_and_defaults() 
         own = {n: getattr(made, n) for n in settings if hasattr(made, n)}
         expected = row.defaults.given()
         if name == "self-distil":  # alone it would teach nothing
-            expected["ce_weight"] = 0.5
+            expected["compat_weight"] = 0.5
         assert own == expected, name
 
 
@@ -81,7 +81,7 @@ def test_every_offer_has_the_shape_and_every_option_its_words() -> None:
 
 def test_defaults_are_those_of_the_paper() -> None:
     muscle = Muscle()
-    assert (muscle.scope, muscle.temperature, muscle.scale_by_t2, muscle.ce_weight) == (
+    assert (muscle.scope, muscle.temperature, muscle.scale_by_t2, muscle.compat_weight) == (
         "all",
         2.0,
         False,
@@ -117,7 +117,7 @@ def test_what_is_imported_to_list_them_is_light() -> None:
         ({"dropout": -0.1}, "dropout: must be at least 0 and below 1, not -0.1"),
         ({"targets": ("all-linear", "q_proj")}, "targets: must be names of layers, or all-linear alone"),
         ({"temperature": 0.0}, "temperature: must be above 0"),
-        ({"ce_weight": 1.5}, "ce_weight: must be from 0 to 1"),
+        ({"compat_weight": 1.5}, "compat_weight: must be from 0 to 1"),
         ({"seed": -1}, "seed: must be at least 0"),
     ],
 )

@@ -425,7 +425,7 @@ def test_nothing_to_learn_is_told(pair: Pair, tmp_path: Path, monkeypatch: pytes
     from muscle_gov_plugins import _fit_train
 
     monkeypatch.setattr(_fit_train, "_SILENT_STEPS", 2)
-    still = DistilSelf(**FEW | {"teachers": "live", "learning_rate": 1e-9}, ce_weight=1.0)
+    still = DistilSelf(**FEW | {"teachers": "live", "learning_rate": 1e-9}, compat_weight=1.0)
 
     def no_gradient(self: Any, *rest: Any, **given: Any) -> Any:
         return compute(self, *rest, **given) * 0
@@ -541,7 +541,7 @@ def test_what_a_loss_needs_is_checked_before_anything_is_run(pair: Pair, tmp_pat
             Muscle(**FEW).check(given(old))
         CrossEntropy(**FEW).check(given(old))
         DistilSelf(**FEW).check(given(old))
-        DistilOldAndTrain(**FEW, ce_weight=0.0).check(given(old))  # nothing of the old one counts
+        DistilOldAndTrain(**FEW, compat_weight=0.0).check(given(old))  # nothing of the old one counts
     with pytest.raises(InputError, match="the new model: mitigations train models of the loader hf"):
         Muscle(**FEW).check(given(pair.old, both))
     with pytest.raises(InputError, match="rank: 2 is below that of the candidate's adapter"):
@@ -554,7 +554,7 @@ def test_the_check_knows_what_a_loss_needs() -> None:
 
     offered = [cls() for cls in register_mitigations().values() if issubclass(cls, LossMitigation)]
     some = [RobustnessCongruent(old_weight=0.0), RobustnessCongruent(new_weight=0.0)]
-    for one in (*offered, *some, Muscle(ce_weight=0.0)):
+    for one in (*offered, *some, Muscle(compat_weight=0.0)):
         assert one.needs() == Loss(one.row, one.settings()).needs
     assert {frozenset(one.needs()) for one in offered} >= {frozenset(), frozenset({"old"})}
 

@@ -26,7 +26,7 @@ GROUP = "muscle_gov.demo"
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("demo"))
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything.")
 @click.option(
-    "--questions", type=click.IntRange(100), default=2000, show_default=True, help="In each suite."
+    "--questions", type=click.IntRange(100), default=4000, show_default=True, help="In each suite."
 )
 @_options.quiet_option
 def demo(folder: Path, seed: int, questions: int, quiet: bool) -> int:
@@ -36,7 +36,7 @@ def demo(folder: Path, seed: int, questions: int, quiet: bool) -> int:
     its update; both are fitted to a task, asked, compared and judged. What breaks is mended in two ways
     and judged again beside the controls. Nothing is downloaded and nothing is made up: the models, the
     adapters, the store and the update.toml are real and stay in the folder, to be looked at, changed
-    and run again. It takes two to three minutes; once interrupted, it goes on.
+    and run again. It takes some three minutes on two idle cores; once interrupted, it goes on.
 
     The exit code is 0 when it comes to its end, whatever the verdict.
 
@@ -132,18 +132,28 @@ def _run(plugins: Plugins, update: Update, quiet: bool) -> Judged:
 def _tell(judged: Judged, update: Update, folder: Path, seconds: float) -> None:
     found = judged.report.candidates
     print()
-    _paragraph("What the update does", _story.of_update(found[0]))
+    _paragraph("What the update does", [_story.TERMS, *_story.of_update(found[0])])
     for suite in update.suites:
-        _paragraph(f"What mends it ({suite})", _story.of_mending(found, suite))
+        _paragraph(f"What mending does to {suite}", _story.of_mending(found, suite))
+    _paragraph("What may ship", _story.of_verdicts(found))
     _candidates.show(found, judged.comparison)
-    config = folder / "update.toml"
+    config, program = folder / "update.toml", _program()
     print(f"\nAll of it took {seconds:.0f} s. Nothing here was made up; another --seed, other figures.")
     for what, where in (
         ("the report", update.reports.get("html", folder)),
-        ("what broke", f"muscle-gov flips --store {update.store}"),
-        ("what was asked for", f"{config}  (change it, then: muscle-gov run --mend {config})"),
+        ("what broke", f"{program} flips --store {update.store}"),
+        ("what was asked for", f"{config}  (change it, then: {program} run --mend {config})"),
     ):
         print(f"  {what + ':':<20} {where}")
+
+
+def _program() -> str:
+    """How this program is called from here."""
+    import shutil
+    import sys
+
+    own = Path(sys.argv[0])
+    return "muscle-gov" if shutil.which("muscle-gov") or own.name != "muscle-gov" else str(own)
 
 
 def _paragraph(title: str, sentences: Iterable[str]) -> None:

@@ -189,7 +189,7 @@ mitigation = "muscle"
 training = {training}
 steps = 400
 temperature = 1.0       # the paper's own is 2
-checkpoint_by = "last"  # of so few steps all are meant
+checkpoint_by = "last"  # the weights after all steps, not those that fit the right answers best
 {RECIPE}seed = 1
 
 # What both models say together breaks fewer answers, but takes twice the computing. Here the new one

@@ -63,6 +63,11 @@ def _what(record: Mapping[str, Any]) -> str:
     new = record["models"]["new"]
     if "old" not in record["models"]:
         return f"A LoRA adapter of the model {span(new['path'])}, trained on answers.\n"
+    if record["mitigation"] in ("cross-entropy", "refit"):
+        return (
+            f"A LoRA adapter for the model {span(new['path'])}, trained on right answers alone: a "
+            "control, beside which mended updates are judged. It is not meant to ship.\n"
+        )
     return (
         f"A LoRA adapter for the model {span(new['path'])}, to be used in place of the update's own. "
         f"It was trained by {span(record['mitigation'])} so that fewer answers that the old model had "

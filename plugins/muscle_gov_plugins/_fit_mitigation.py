@@ -57,7 +57,7 @@ class LossMitigation(Recipe):
     def needs(self) -> frozenset[str]:
         """Which frozen models the loss looks at, with these settings: of "old" and "new"."""
         settings = self.row.resolve(self.settings())
-        is_all_gold = settings.ce_weight == 0
+        is_all_gold = settings.compat_weight == 0
         terms = () if is_all_gold else self.row.terms
         return frozenset[str]().union(*(term.needs for term in terms if term.weight(settings)))
 
@@ -87,7 +87,7 @@ class LossMitigation(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy(LossMitigation):
-    """Trains on right answers alone: makes a task adapter, and is the control of every mitigation."""
+    """Plain training on right answers: makes task adapters, and is the control of every mitigation."""
 
     row: ClassVar[Row] = ROWS["cross-entropy"]
 
@@ -137,6 +137,8 @@ def controls(
 
     is_labelled = has_answers(fitting.training)
     plain = {name: value for name, value in recipe.values().items() if name not in _OF_TEACHERS}
+    # a control is as good as it can be: of all its looks at held-out rows the best is taken
+    plain["checkpoint_by"] = "validation"
     if steps is not None:
         plain["steps"] = steps
     found: dict[str, CrossEntropy | Refit | Loader] = {}
@@ -152,9 +154,14 @@ def controls(
 
 def _refit(recipe: Recipe, candidate: Any) -> Refit:
     """The re-fit of a candidate: by the recipe that made it, whichever mitigation asks."""
-    from muscle_gov_plugins._fit_recorded import recorded
+    from muscle_gov_plugins._fit_recorded import OF_THE_MACHINE, recorded
 
-    return Refit(**recorded(recipe, candidate.adapter_checkpoint().folder)[0].values())
+    known, seeds = recorded(recipe, candidate.adapter_checkpoint().folder)
+    if not seeds:
+        return Refit(**known.values())
+    # all of it is told by the record, so that whoever asks wants the same
+    own = {name: getattr(Recipe(), name) for name in OF_THE_MACHINE}
+    return Refit(**known.values() | own | {"seed": min(seeds)})
 
 
 def conclude(fitting: Fitting, candidates: Sequence[Candidate]) -> None:

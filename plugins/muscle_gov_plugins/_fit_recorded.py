@@ -9,7 +9,7 @@ from typing import Any
 from muscle_gov_plugins import _fit_card as card
 from muscle_gov_plugins._fit_recipe import Recipe
 
-_OF_THE_MACHINE = ("precision", "chunk", "save_steps", "loggers", "gradient_checkpointing")
+OF_THE_MACHINE = ("precision", "chunk", "save_steps", "loggers", "gradient_checkpointing")
 """Options that say how, not what, is trained: these are never taken from a record."""
 
 
@@ -27,7 +27,7 @@ def recorded(options: Recipe, adapter: Path) -> tuple[Recipe, set[int]]:
         return plain, set()  # made from another adapter, or from other models, that are not at hand
     told: dict[str, Any] = record["recipe"]
     seed = int(told["seed"])
-    known = {field.name for field in dataclasses.fields(Recipe)} - {*_OF_THE_MACHINE, "seed"}
+    known = {field.name for field in dataclasses.fields(Recipe)} - {*OF_THE_MACHINE, "seed"}
     values = {name: value for name, value in told.items() if name in known}
     values["targets"] = tuple(values.get("targets", options.targets))
     return dataclasses.replace(plain, **values), {seed}

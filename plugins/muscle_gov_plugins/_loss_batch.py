@@ -142,9 +142,9 @@ class Loss:
 
 def _parts(row: Row, settings: LossSettings) -> list[_Part]:
     """The terms with a weight, mixed with cross-entropy as in equations 4 and 5 if the row has a λ."""
-    blend = 1.0 if settings.ce_weight is None else settings.ce_weight
+    blend = 1.0 if settings.compat_weight is None else settings.compat_weight
     terms = [(term, blend * term.weight(settings)) for term in row.terms]
-    if settings.ce_weight is not None:
+    if settings.compat_weight is not None:
         terms.append((Term("cross-entropy", "gold", EVERYWHERE, lambda _: 1.0), 1 - blend))
     parts = []
     for term, weight in terms:

@@ -22,7 +22,7 @@ Reading = Literal["any", "majority"]
 Teacher = Literal["old", "new", "mixture", "gold"]
 
 _AT_LEAST_0 = ("focal_alpha", "focal_beta", "distance_weight", "threshold")
-_SHARES = ("ce_weight", "old_weight", "new_weight")
+_SHARES = ("compat_weight", "old_weight", "new_weight")
 _OF_KL = ("temperature", "scale_by_t2", "direction")
 _CHOICES = {"direction": Direction, "distance": Distance, "reading": Reading}
 
@@ -40,7 +40,7 @@ class LossSettings:
     """Is a KL multiplied by temperature squared, so that its gradient does not fade as 1/T²?"""
     direction: Direction | None = None
     """`forward` is KL(teacher || student), `reverse` is KL(student || teacher)."""
-    ce_weight: float | None = None
+    compat_weight: float | None = None
     """λ of L = λ·L_comp + (1-λ)·L_CE (MUSCLE, equations 4 and 5), 0 to 1; at 1 there is no
     cross-entropy, at 0 nothing else."""
     distance: Distance | None = None
@@ -176,12 +176,12 @@ class Row:
     source: str
     terms: tuple[Term, ...]
     defaults: LossSettings
-    """Which settings the row has, and their values. With a `ce_weight` the terms are mixed with
+    """Which settings the row has, and their values. With a `compat_weight` the terms are mixed with
     cross-entropy as in equations 4 and 5 of MUSCLE; without one they are summed as they are."""
 
     def __post_init__(self) -> None:
         names = [term.name for term in self.terms]
-        if self.defaults.ce_weight is not None:
+        if self.defaults.compat_weight is not None:
             names.append("cross-entropy")
         if len(set(names)) < len(names):
             raise ValueError(f"terms: must each have a name of its own; those of {self.name} have not")

@@ -92,8 +92,8 @@ def _focal(teacher: Literal["old", "new"], right: When) -> tuple[Term, Term]:
     )
 
 
-_KL = LossSettings(temperature=2.0, scale_by_t2=False, direction="forward", ce_weight=1.0)
-_KL_CE = LossSettings(temperature=2.0, scale_by_t2=False, direction="forward", ce_weight=0.5)
+_KL = LossSettings(temperature=2.0, scale_by_t2=False, direction="forward", compat_weight=1.0)
+_KL_CE = LossSettings(temperature=2.0, scale_by_t2=False, direction="forward", compat_weight=0.5)
 _MUSCLE = "MUSCLE (arXiv:2407.09435)"
 _CE = Term("cross-entropy", "gold", EVERYWHERE, _one)
 
@@ -124,7 +124,7 @@ _ALL = (
         f"{_MUSCLE}, equations 3, 4 and 5",
         _switch(SEQUENCE_LOST, SEQUENCE_KEPT),
         LossSettings(
-            temperature=2.0, scale_by_t2=False, direction="forward", ce_weight=0.5, reading="any"
+            temperature=2.0, scale_by_t2=False, direction="forward", compat_weight=0.5, reading="any"
         ),
     ),
     Row(
@@ -219,7 +219,7 @@ _ALL = (
         "distillation of an ensemble: Hinton et al. (arXiv:1503.02531)",
         (Term("KL to mixture", "mixture", EVERYWHERE, _one),),
         LossSettings(
-            temperature=2.0, scale_by_t2=False, direction="forward", ce_weight=1.0, old_weight=0.5
+            temperature=2.0, scale_by_t2=False, direction="forward", compat_weight=1.0, old_weight=0.5
         ),
     ),
 )

@@ -54,7 +54,7 @@ class EnsembleDistil(Recipe):
     """Whether the divergence is multiplied by temperature squared."""
     direction: Literal["forward", "reverse"] = "forward"
     """`forward` is KL(teacher || student), `reverse` KL(student || teacher)."""
-    ce_weight: float = 1.0
+    compat_weight: float = 1.0
     """λ of L = λ·KL + (1-λ)·CE: at 1 there is no cross-entropy."""
 
     checkpoint_by: Literal["validation", "last"] = "last"
@@ -81,7 +81,7 @@ class EnsembleDistil(Recipe):
             temperature=self.temperature,
             scale_by_t2=self.scale_by_t2,
             direction=self.direction,
-            ce_weight=self.ce_weight,
+            compat_weight=self.compat_weight,
             old_weight=weight,
         )
 

@@ -53,7 +53,7 @@ class _Divergence(LossMitigation):
 class _Compatibility(_Divergence):
     """As MUSCLE mixes it with cross-entropy."""
 
-    ce_weight: float = 1.0
+    compat_weight: float = 1.0
     """λ of L = λ·L_comp + (1-λ)·L_CE (equations 4 and 5): at 1 there is no cross-entropy."""
 
 
@@ -72,7 +72,7 @@ class MuscleLikelihood(_Compatibility):
 
     row: ClassVar[Row] = ROWS["muscle-ll"]
 
-    ce_weight: float = 0.5
+    compat_weight: float = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class MuscleSequence(_Compatibility):
 
     row: ClassVar[Row] = ROWS["muscle-ls"]
 
-    ce_weight: float = 0.5
+    compat_weight: float = 0.5
     reading: Literal["any", "majority"] = "any"
     """When a sequence follows the old model: where any of its tokens became less likely, or most of
     them. The paper does not say which it means."""
@@ -107,7 +107,7 @@ class DistilOldAndTrain(_Compatibility):
 
     row: ClassVar[Row] = ROWS["kd-old+ce"]
 
-    ce_weight: float = 0.5
+    compat_weight: float = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ class DistilSelf(_Compatibility):
 
     row: ClassVar[Row] = ROWS["self-distil"]
 
-    ce_weight: float = 0.5
+    compat_weight: float = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
