@@ -42,7 +42,7 @@ def of_mending(candidates: Sequence[Candidate], suite: str) -> Iterator[str]:
         noise = (one.noise or {}).get(suite)
         if noise is not None and noise.value is not None:
             told += (
-                f" Against the update, which it merely repeats, it breaks {_percent(noise.value)}: that "
+                f". Against the update, which it merely repeats, it breaks {_percent(noise.value)}: that "
                 "much is noise"
             )
         beside = "" if one.role == "mitigation" else f" ({_beside(one)})"

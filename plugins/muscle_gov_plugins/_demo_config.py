@@ -197,7 +197,7 @@ checkpoint_by = "last"  # the weights after all steps, not those that fit the ri
 [mitigations.ensemble-distil]
 mitigation = "ensemble-distil"
 training = {everything}
-steps = 1000
+steps = 750
 {RECIPE}seed = 1
 """
 
