@@ -42,8 +42,8 @@ def of_mending(candidates: Sequence[Candidate], suite: str) -> Iterator[str]:
         noise = (one.noise or {}).get(suite)
         if noise is not None and noise.value is not None:
             told += (
-                f". Against the update, which it merely repeats, it breaks {_percent(noise.value)}: that "
-                "much is noise"
+                f". Against the update, which it merely repeats, it breaks {_percent(noise.value)}: "
+                "that much is noise"
             )
         beside = "" if one.role == "mitigation" else f" ({_beside(one)})"
         yield f"{one.name}{beside}: {told}."
