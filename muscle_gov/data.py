@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from muscle_gov.settings import Rule, Waiver
+from muscle_gov.settings import Quarantine, Rule, Waiver
 
 NOTHING: Mapping[str, Any] = {}
 
@@ -313,6 +313,23 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True)
+class Explanation:
+    """What `gate --explain` says of one rule on one suite or slice, so that whoever reads it can act."""
+
+    why: str
+    """One sentence: how the figure, its bound and the limit lie."""
+    to_pass: str | None
+    """What would make it pass, in one sentence; None where it passes."""
+    flips: int | None = None
+    """The flips (or pairs that got worse) that were seen; None where the metric counts no flips."""
+    flips_allowed: int | None = None
+    """The most that would pass on so many pairs; -1 if not even none would."""
+    items_needed: int | None = None
+    """Pairs in all that would settle an inconclusive rule if the figure stayed what it is; None where
+    it is settled, or where no number of pairs would do."""
+
+
+@dataclass(frozen=True)
 class RuleResult:
     """What a rule found on one suite or slice."""
 
@@ -325,6 +342,9 @@ class RuleResult:
     p_breach: float | None
     """p of "the limit is kept", after Holm over all rules; the rule fails below 1 - confidence."""
     reason: str
+    explanation: Explanation | None = None
+    place: str | None = None
+    """`file:line` of the rule in the policy; None for one from the command line."""
 
 
 @dataclass(frozen=True)
@@ -335,7 +355,20 @@ class AppliedWaiver:
     flips: int
     """How many negative flips it set aside."""
     status: str
-    """`applied`, `expired` (not applied) or `unmatched` (covers nothing)."""
+    """`applied`; or refused, so that it sets nothing aside: `expired`, `unmatched` (covers nothing) or
+    `over-broad` (covers a whole suite without saying so)."""
+
+
+@dataclass(frozen=True)
+class AppliedQuarantine:
+    """An entry that sets a flaky item aside, and what it did."""
+
+    quarantine: Quarantine
+    seen: int
+    """How many times the item's outcome differed between two answers of one and the same model."""
+    status: str
+    """`applied`; or refused: `expired`, `unmatched` (no such item) or `not-flaky` (the store holds no two
+    answers of one model that differ on it)."""
 
 
 @dataclass(frozen=True)
@@ -349,6 +382,7 @@ class Verdict:
     findings: tuple[Finding, ...]
     waivers: tuple[AppliedWaiver, ...] = ()
     policy_digest: str | None = None
+    quarantined: tuple[AppliedQuarantine, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -376,6 +410,47 @@ class Candidate:
     that training again makes by itself (the noise floor)."""
 
 
+# --------------------------------------------------------------------------------------- evidence
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Something that a verdict rests on, named by a digest of its content."""
+
+    kind: str
+    """`model`, `log`, `predictions`, `suite`, `policy`, `waivers`, `quarantine` or `config`."""
+    name: str
+    """As people call it: a model's name, a file, `routing, old`."""
+    digest: str
+    """SHA-256 in hex; for a model its fingerprint in the store, for predictions that of all their rows."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Side, suite, rows, path: whatever tells which one it is."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """SQL that gives one headline figure again from the store's rows."""
+
+    title: str
+    """Which figure, e.g. `NFR of routing`."""
+    sql: str
+    """Runs as it stands in the duckdb shell on the store."""
+    value: float | int | None
+    """What it gives."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict rests on: digests, versions, and queries that lead from figures to rows."""
+
+    resources: tuple[Resource, ...]
+    queries: tuple[Query, ...]
+    versions: Mapping[str, str]
+    """muscle-gov, Python and DuckDB as they were when the comparison was made."""
+    judged: str | None = None
+    """When the verdict was given, UTC, ISO 8601."""
+
+
 @dataclass(frozen=True)
 class Report:
     """Everything a report format may show: one verdict, one comparison, and the flips."""
@@ -392,3 +467,5 @@ class Report:
     candidates: tuple[Candidate, ...] = ()
     """Where an update was mended: every model that was judged, the update first, then mitigations and
     controls. One of them is what this report is about."""
+    evidence: Evidence | None = None
+    """None where it was not collected, as for a report that is only printed."""

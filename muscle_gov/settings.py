@@ -201,6 +201,23 @@ class Waiver:
 
 
 @dataclass(frozen=True)
+class Quarantine:
+    """A flaky item that is set aside, whichever way it flips: known to differ between two answers of one
+    model, and owned by somebody who mends it until a day."""
+
+    suite: str
+    """Name of the suite."""
+    instance: str
+    """Key of the instance."""
+    reason: str
+    """Why it is flaky, as far as is known."""
+    owner: str
+    """Who answers for it."""
+    expires: str
+    """ISO date, the last day on which it holds."""
+
+
+@dataclass(frozen=True)
 class Policy:
     """What is asked of a comparison: a gate (or none) and the exceptions to it."""
 
