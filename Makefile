@@ -15,6 +15,7 @@ demo: $(VENV)/.hf
 
 # Threads of torch beyond one a process would only wait for each other.
 test: $(VENV)/.dev
+	@.ci/browser
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -q $(ARGS)
 
 # The loader vllm against vLLM itself, in an environment of its own (2.5 GB).

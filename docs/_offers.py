@@ -48,6 +48,13 @@ NOTICES = {
     "suite-left-out": ("notes", "a suite that was left out, as asked with `--suite`"),
     "not-pooled": ("notes", "there is no total over all suites, since some share their instances"),
     "tag-not-sliced": ("notes", "a tag with too many values makes no slices"),
+    "waiver-refused": ("warns", "a waiver has expired, or covers nothing or too much"),
+    "waiver-expiring": ("warns", "a waiver holds for 14 days or less"),
+    "quarantine-refused": (
+        "warns",
+        "a quarantine entry has expired, names no flaky item, or is one of too many",
+    ),
+    "quarantine-expiring": ("warns", "a quarantine entry holds for 14 days or less"),
 }
 """Codes of findings that do not forbid to compare; one that the code has and this lacks is an error."""
 

@@ -292,6 +292,15 @@ class Flip:
     tags: Mapping[str, str]
     waived: str | None = None
     """The waiver's reason, where one covers this instance."""
+    size: float | None = None
+    """How much changed: the share of answers that flipped (1 without repeats), or for `loss` and `gain`
+    the difference of the scores in the suite's unit; never negative. None: not known."""
+    old_margin: float | None = None
+    """How much surer the old model was of the right choice than of the best other one: the difference of
+    their log-probabilities, in nats, before any division by length. Below 0 another choice was likelier.
+    None where choices were not scored by log-probabilities."""
+    new_margin: float | None = None
+    """The same of the new model."""
 
 
 # ---------------------------------------------------------------------------------------- verdict
@@ -356,7 +365,7 @@ class AppliedWaiver:
     """How many negative flips it set aside."""
     status: str
     """`applied`; or refused, so that it sets nothing aside: `expired`, `unmatched` (covers nothing) or
-    `over-broad` (covers a whole suite without saying so)."""
+    `over-broad` (with the other waived slices it holds more than half of the suite without saying so)."""
 
 
 @dataclass(frozen=True)
@@ -367,8 +376,9 @@ class AppliedQuarantine:
     seen: int
     """How many times the item's outcome differed between two answers of one and the same model."""
     status: str
-    """`applied`; or refused: `expired`, `unmatched` (no such item) or `not-flaky` (the store holds no two
-    answers of one model that differ on it)."""
+    """`applied`; or refused: `expired`, `unmatched` (no such item), `not-flaky` (the store holds no two
+    answers of one model that differ on it) or `too-many` (with the others it is too large a share of the
+    suite)."""
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,27 @@ A rule is non-inferiority on an interval. It passes if the one-sided bound lies 
 fails if the figure surely lies outside; else the data do not decide. Passing needs no correction for
 many rules, since all must pass (an intersection-union test); failing does, since any may fail, and
 gets Holm's. Everything that cannot be judged is told and is never a pass.
+
+A critical rule must hold. A supporting one fails the gate where it fails, but where the data do not
+decide it holds nothing up, as long as a critical rule holds; the reason then says that it is undecided.
+What cannot be judged at all is no matter of more data, so there the tiers do not differ. An advisory
+rule is only shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from fnmatch import fnmatchcase
 from typing import Any
 
-from muscle_gov import stats
+from muscle_gov import explain, stats
 from muscle_gov.data import (
+    AppliedQuarantine,
     AppliedWaiver,
     Comparison,
+    Explanation,
     Finding,
     Measure,
     RuleResult,
@@ -24,6 +32,9 @@ from muscle_gov.data import (
     SuiteFigures,
     Verdict,
 )
+from muscle_gov.explain import figure_text, is_outside
+from muscle_gov.lists import ListFound, result_of
+from muscle_gov.refusals import findings_of, refused_words
 from muscle_gov.settings import Gate, Rule, check_rule
 
 Remeasure = Callable[[Rule, SuiteFigures, float], Measure | None]
@@ -43,24 +54,65 @@ class _Case:
     suite: str
     counted: SuiteFigures | None = None
     """Whose coverage it needs: its own or, for a slice, that of the whole suite if it is less."""
+    place: str | None = None
+    tests: int = 1
+    """Rules among which Holm's procedure looks at it."""
+
+
+@dataclass(frozen=True)
+class Exceptions:
+    """What was set aside before the figures of the rules were measured, and what the lists hold."""
+
+    waivers: tuple[AppliedWaiver, ...] = ()
+    quarantined: tuple[AppliedQuarantine, ...] = ()
+    lists: tuple[ListFound, ...] = ()
+    """Of `gate.must_not_regress`; a list of the gate that is missing here is never a pass."""
+    today: date | None = None
+    """By which exceptions that end soon are told; None tells of none."""
 
 
 def judge(
     comparison: Comparison,
     gate: Gate | None,
     remeasure: Remeasure,
-    waivers: Sequence[AppliedWaiver] = (),
+    exceptions: Exceptions | None = None,
     metrics: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """The verdict. `gate=None` asks for none; a gate without rules is asked for and is no pass.
 
     `metrics` (name → metric) is only asked for titles and units, for the wording.
     """
+    given = exceptions or Exceptions()
     blocking = [f for f in comparison.findings if f.level == "blocks"]
-    results = _results(comparison, gate, remeasure, metrics or {}) if gate else ()
+    results = _results(comparison, gate, remeasure, metrics or {}) if gate else []
+    results += _list_results(gate, given.lists) if gate else []
     status, reason = _conclude(gate, results, blocking)
-    digest = gate.digest if gate else None
-    return Verdict(status, reason, tuple(results), comparison.findings, tuple(waivers), digest)
+    if gate is not None:
+        reason = "; ".join([reason, *refused_words(given.waivers, given.quarantined)])
+    told = findings_of(given.waivers, given.quarantined, given.today or date.max)
+    return Verdict(
+        status,
+        reason,
+        tuple(results),
+        (*comparison.findings, *told),
+        given.waivers,
+        gate.digest if gate else None,
+        given.quarantined,
+    )
+
+
+def _list_results(gate: Gate, found: Sequence[ListFound]) -> list[RuleResult]:
+    """One result for each list on each suite; a list nobody looked for matches nothing."""
+    results = []
+    for listed in gate.must_not_regress:
+        mine = [one for one in found if one.listed is listed or one.listed == listed]
+        results += [result_of(one) for one in mine or [ListFound(listed, ", ".join(listed.suites))]]
+    return results
+
+
+def is_undecided(result: RuleResult) -> bool:
+    """Whether the data do not decide; a rule that cannot be judged at all is not undecided."""
+    return result.status is Status.INCONCLUSIVE and result.p_breach is not None
 
 
 def _conclude(
@@ -77,25 +129,41 @@ def _conclude(
     if not deciding:
         what = "only advisory rules" if results else "no rules"
         return Status.INCONCLUSIVE, f"the policy has {what}, so nothing can pass"
+    open_ = [r for r in deciding if r.rule.tier == "supporting" and is_undecided(r)]
+    binding = [r for r in deciding if r not in open_]
     for status in (Status.INCOMPARABLE, Status.FAIL, Status.INCONCLUSIVE):
-        hit = [r for r in deciding if r.status == status]
+        hit = [r for r in binding if r.status == status]
         if hit:
             more = f" (and {len(hit) - 1} more)" if len(hit) > 1 else ""
             return status, f"{hit[0].reason}{more}"
     n = len(deciding)
+    if open_:
+        undecided = (
+            f"{len(open_)} supporting rules are undecided"
+            if len(open_) > 1
+            else "1 supporting rule is undecided"
+        )
+        if not any(r.rule.tier == "critical" for r in binding):
+            return Status.INCONCLUSIVE, f"{undecided}, and there is no critical rule: {open_[0].reason}"
+        return Status.PASS, f"{len(binding)} of {n} rules hold; {undecided}"
     return Status.PASS, f"all {n} rules hold" if n > 1 else deciding[0].reason
 
 
 def _results(
     comparison: Comparison, gate: Gate, remeasure: Remeasure, metrics: Mapping[str, Any]
 ) -> list[RuleResult]:
-    cases = [case for rule in gate.rules for case in _cases(comparison, rule, remeasure)]
+    places = [*gate.places, *[None] * len(gate.rules)]
+    cases = [
+        replace(case, place=place)
+        for rule, place in zip(gate.rules, places, strict=False)
+        for case in _cases(comparison, rule, remeasure)
+    ]
     tested = [i for i, case in enumerate(cases) if case.p_breach is not None]
     deciding = [i for i in tested if cases[i].rule.tier != "advisory"]
     for chosen in (deciding, [i for i in tested if i not in set(deciding)]):
         adjusted = stats.holm([cases[i].p_breach or 0.0 for i in chosen])
         for i, p in zip(chosen, adjusted, strict=True):
-            cases[i] = replace(cases[i], p_breach=p)
+            cases[i] = replace(cases[i], p_breach=p, tests=len(chosen))
     return [_result(case, gate, metrics) for case in cases]
 
 
@@ -178,13 +246,13 @@ def _p_breach(rule: Rule, target: SuiteFigures, remeasure: Remeasure, measure: M
     Found by turning the interval's confidence until its near bound touches the limit, so it agrees
     with the interval whatever the metric.
     """
-    if measure.value is None or not _outside(rule, measure.value):
+    if measure.value is None or not is_outside(rule, measure.value):
         return 0.5
 
     def surely_outside(error: float) -> bool:
         m = remeasure(rule, target, 1 - 2 * error)
         bound = None if m is None else (m.low if rule.max is not None else m.high)
-        return bound is not None and _outside(rule, bound)
+        return bound is not None and is_outside(rule, bound)
 
     low, high = 1e-12, 0.5
     if surely_outside(low):
@@ -200,56 +268,62 @@ def _p_breach(rule: Rule, target: SuiteFigures, remeasure: Remeasure, measure: M
     return high
 
 
-def _outside(rule: Rule, figure: float) -> bool:
-    """Whether a figure is beyond the limit. What is no number is: it must not pass for being inside."""
-    if rule.max is not None:
-        return not figure <= rule.max
-    return rule.min is not None and not figure >= rule.min
-
-
 def _result(case: _Case, gate: Gate, metrics: Mapping[str, Any]) -> RuleResult:
     rule, target, measure = case.rule, case.figures, case.measure
-    place = None if target is None else target.slice
-
-    def told(status: Status, reason: str) -> RuleResult:
-        where = case.suite + (f" [{place}]" if place else "")
-        sentence = f"{where}: {reason}"
-        return RuleResult(rule, case.suite, place, status, measure, case.p_breach, sentence)
-
     needed = gate.coverage if rule.coverage is None else rule.coverage
     counted = case.counted or target
     if counted is not None and counted.n_union and counted.coverage < needed:
-        return told(
+        return _told(
+            case,
             Status.INCOMPARABLE,
             f"only {counted.n_pairs:,} of {counted.n_union:,} instances ({counted.coverage:.2%}) have a "
             f"score on both sides; {100 * needed:.6g}% are needed",
+            explain.explain_coverage(counted.n_pairs, counted.n_union, needed),
         )
     if case.problem or target is None or measure is None or measure.value is None:
-        return told(Status.INCONCLUSIVE, f"{rule.name or rule.metric} cannot be judged: {case.problem}")
-    limit = rule.max if rule.max is not None else rule.min
+        reason = f"{rule.name or rule.metric} cannot be judged: {case.problem}"
+        return _told(case, Status.INCONCLUSIVE, reason, explain.explain_unjudged(reason))
     metric = metrics.get(rule.metric)
-    words = f"{rule.name or getattr(metric, 'title', rule.metric)} is {_figure(measure.value, metric)}"
+    status, reason = _judged(case, measure, metric)
+    explained = explain.explain(
+        explain.Judged(rule, measure, status, metric, target.n_pairs, case.tests)
+    )
+    return _told(case, status, reason, explained)
+
+
+def _told(case: _Case, status: Status, reason: str, explained: Explanation) -> RuleResult:
+    place = None if case.figures is None else case.figures.slice
+    where = case.suite + (f" [{place}]" if place else "")
+    return RuleResult(
+        case.rule,
+        case.suite,
+        place,
+        status,
+        case.measure,
+        case.p_breach,
+        f"{where}: {reason}",
+        explained,
+        case.place,
+    )
+
+
+def _judged(case: _Case, measure: Measure, metric: Any) -> tuple[Status, str]:
+    """Where the figure and its bound lie, and in words."""
+    rule, value = case.rule, measure.value
+    assert value is not None  # noqa: S101 - _result has made sure
+    limit = rule.max if rule.max is not None else rule.min
+    words = f"{rule.name or getattr(metric, 'title', rule.metric)} is {figure_text(value, metric)}"
     side = "at most" if rule.max is not None else "at least"
-    allowed = f"the policy allows {side} {_figure(limit, metric)}"
+    allowed = f"the policy allows {side} {figure_text(limit, metric)}"
     if rule.judge == "value":
-        status = Status.FAIL if _outside(rule, measure.value) else Status.PASS
-        return told(status, f"{words}; {allowed}")
+        status = Status.FAIL if is_outside(rule, value) else Status.PASS
+        return status, f"{words}; {allowed}"
     bound = measure.high if rule.max is not None else measure.low
     assert bound is not None  # noqa: S101 - _case has made sure
-    surety = f"{side} {_figure(bound, metric)} with {100 * rule.confidence:.6g}% confidence"
+    surety = f"{side} {figure_text(bound, metric)} with {100 * rule.confidence:.6g}% confidence"
     sure = f"{words}, {surety}; {allowed}"
-    if not _outside(rule, bound):
-        return told(Status.PASS, sure)
+    if not is_outside(rule, bound):
+        return Status.PASS, sure
     if case.p_breach is not None and case.p_breach <= 1 - rule.confidence:
-        return told(Status.FAIL, f"{words}, surely beyond the limit; {allowed}")
-    return told(Status.INCONCLUSIVE, f"{sure}: the data do not decide")
-
-
-def _figure(value: float | None, metric: Any) -> str:
-    """A figure in the metric's unit: shares as percent, differences of shares as percentage points."""
-    if value is None:
-        return "undefined"
-    unit = getattr(metric, "unit", None)
-    if unit == "points":
-        return f"{100 * value:+.4g} pp"
-    return f"{100 * value:.4g}%" if unit == "share" else f"{value:.4g}"
+        return Status.FAIL, f"{words}, surely beyond the limit; {allowed}"
+    return Status.INCONCLUSIVE, f"{sure}: the data do not decide"

@@ -89,6 +89,7 @@ def run_mend(
         candidates.save(store, found, chosen(found))
 
     keep(first)
+    trained: list[tuple[Mitigation, Fitting]] = []
     mended: list[str] = []
     for key, mending in update.mitigations.items():
         if update.mend.stop == "passed" and tried[-1].candidate.verdict.status is Status.PASS:
@@ -96,14 +97,16 @@ def run_mend(
         model = LiveModel(key, key, mending.mitigation.fit(fittings[key]))
         keep(_tried(bench, old_runs, model, role="mitigation", about=_about(mending.mitigation)))
         mended.append(key)
+        trained.append((mending.mitigation, fittings[key]))
     if update.mend.controls:
-        for control in _controls(bench, update, {key: fittings[key] for key in mended}, old_runs, first):
+        asking = {key: fittings[key] for key in mended}
+        for control in _controls(bench, update, asking, old_runs, first, trained):
             keep(control)
     found = tuple(one.candidate for one in tried)
-    for key in mended:
-        conclude = getattr(update.mitigations[key].mitigation, "conclude", None)
+    for mitigation, fitting in trained:
+        conclude = getattr(mitigation, "conclude", None)
         if conclude is not None:
-            conclude(fittings[key], found)
+            conclude(fitting, found)
     return with_candidates(store, plugins, chosen(found), update.policy, update.compare.allow)
 
 
@@ -166,8 +169,10 @@ def _controls(
     fittings: Mapping[str, Fitting],
     old_runs: Sequence[int],
     first: Tried,
+    trained: list[tuple[Mitigation, Fitting]],
 ) -> Iterator[Tried]:
-    """The controls of all mitigations that were tried, each once."""
+    """The controls of all mitigations that were tried, each once; those that are trained are added to
+    `trained`."""
     for name, (control, askers) in _wanted(update, fittings).items():
         is_refit = bool(getattr(control, "is_refit", False))
         if isinstance(control, Loader):
@@ -177,6 +182,7 @@ def _controls(
             if is_refit:
                 fitting = refitting(update, fitting)
             loader = control.fit(fitting)
+            trained.append((control, fitting))
         yield _tried(
             bench,
             old_runs,

@@ -14,10 +14,11 @@ from typing import Any
 
 from muscle_gov import compare as comparing
 from muscle_gov import gate as gating
+from muscle_gov.aside import set_aside
 from muscle_gov.comparability import RunFacts
 from muscle_gov.compare import Sides
 from muscle_gov.config import LiveModel, Update
-from muscle_gov.data import AppliedWaiver, Comparison, Report, SuiteFigures, Verdict
+from muscle_gov.data import Comparison, Report, SuiteFigures, Verdict
 from muscle_gov.errors import InputError, UsageError, did_you_mean
 from muscle_gov.hookspecs import Suite
 from muscle_gov.ingest import ImportedRun, Progress, ingest
@@ -26,14 +27,19 @@ from muscle_gov.predict import PredictedRun, Watch, check_suites, expanded, pred
 from muscle_gov.settings import (
     CompareSettings,
     Gate,
+    MustNotRegress,
     Policy,
     PredictSettings,
+    Quarantine,
     Rule,
     Source,
     Waiver,
-    is_expired,
 )
 from muscle_gov.store import Store, flips, pairing, records
+
+EDITION = 2
+"""Of what tiers and waivers mean. It is kept with a verdict, so that a report of it says the same later;
+in the first, supporting rules decided like critical ones and a waived slice might be of any size."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,7 @@ def compare_runs(
 ) -> Judged:
     """Compare runs of the old and of the new model that the store holds, judge, and keep it all."""
     old_runs, new_runs = run_ids
+    policy = _dated(policy)
     id_ = records.new_id(store)
     sides = Sides(facts(store, old_runs), facts(store, new_runs))
     bench, comparison = comparing.compare(store, plugins, sides, id_, settings)
@@ -150,6 +157,7 @@ def judge_again(
     allow: Sequence[str] = (),
 ) -> Judged:
     """Make a stored comparison again from its rows and judge it. `keep=False` changes nothing."""
+    policy = _dated(policy)
     sides, settings = sides_of(store, saved, allow)
     bench, comparison = comparing.compare(store, plugins, sides, saved.id, settings)
     comparison = dataclasses.replace(comparison, created=saved.created)
@@ -174,10 +182,37 @@ def policy_of_verdict(store: Store, comparison_id: str) -> tuple[Policy, tuple[s
     kept = records.last_policy(store, comparison_id)
     if kept is None:
         return Policy(), ()
-    gate, waivers, allow, day = kept
-    rules = tuple(Rule(**{**rule, "suites": tuple(rule["suites"])}) for rule in gate["rules"])
-    given = tuple(Waiver(**waiver) for waiver in waivers)
-    return Policy(Gate(**{**gate, "rules": rules}), given, day), tuple(allow)
+    return _policy_again(kept), tuple(kept.allow)
+
+
+def _policy_again(kept: records.SavedPolicy) -> Policy:
+    """The policy of a stored verdict, meaning what it meant when the verdict was given."""
+    rules = tuple(Rule(**{**rule, "suites": tuple(rule["suites"])}) for rule in kept.gate["rules"])
+    waivers = tuple(Waiver(**waiver) for waiver in kept.waivers)
+    if kept.edition < 2:
+        # supporting rules decided like critical ones, and a waived slice might be of any size
+        rules = tuple(
+            dataclasses.replace(rule, tier="critical") if rule.tier == "supporting" else rule
+            for rule in rules
+        )
+        waivers = tuple(
+            dataclasses.replace(waiver, whole_suite=waiver.slice is not None) for waiver in waivers
+        )
+    gate = Gate(
+        rules,
+        kept.gate["coverage"],
+        kept.gate["digest"],
+        tuple(_list_again(one) for one in kept.gate.get("must_not_regress", ())),
+        tuple(kept.gate.get("places", ())),
+    )
+    entries = tuple(Quarantine(**entry) for entry in kept.quarantine)
+    return Policy(gate, waivers, kept.today, entries, kept.given_at)
+
+
+def _list_again(kept: Mapping[str, Any]) -> MustNotRegress:
+    listed = tuple((suite, key) for suite, key in kept["listed"])
+    suites, instances = tuple(kept["suites"]), tuple(kept["instances"])
+    return MustNotRegress(**{**kept, "listed": listed, "suites": suites, "instances": instances})
 
 
 def read_side(
@@ -241,9 +276,9 @@ def _judge(
     command: str | None,
 ) -> Judged:
     counts = flips.list_flips(store, bench.pairs)
-    applied, aside, why = _apply_waivers(store, policy)
-    if aside and policy.gate is not None:
-        pairing.drop_pairs(store, aside)
+    aside = set_aside(store, policy)
+    if aside.why and policy.gate is not None:
+        pairing.drop_pairs(store, list(aside.why))
         bench.measure_again()
 
     for rule in policy.gate.rules if policy.gate else ():
@@ -254,31 +289,27 @@ def _judge(
     def remeasure(rule: Rule, figures: SuiteFigures, confidence: float) -> Any:
         return bench.measure(rule.metric, figures, confidence)
 
-    verdict = gating.judge(comparison, policy.gate, remeasure, applied, bench.metrics)
-    flip_list = flips.FlipList(store, waived=why)
+    exceptions = gating.Exceptions(aside.waivers, aside.quarantined, aside.lists, aside.today)
+    verdict = gating.judge(comparison, policy.gate, remeasure, exceptions, bench.metrics)
+    flip_list = flips.FlipList(store, waived=aside.why)
     report = Report(verdict, comparison, flip_list, counts, command, store.path)
     return Judged(report, flip_list)
 
 
-def _apply_waivers(
-    store: Store, policy: Policy
-) -> tuple[list[AppliedWaiver], list[int], Mapping[int, str]]:
-    today = policy.today or date.today()
-    applied: list[AppliedWaiver] = []
-    why: dict[int, str] = {}
-    for waiver in policy.waivers:
-        if is_expired(waiver, today):
-            applied.append(AppliedWaiver(waiver, 0, "expired"))
-            continue
-        hit = flips.waived_instances(store, waiver.suite, waiver.instance, waiver.slice)
-        why.update(dict.fromkeys(hit, f"{waiver.reason} ({waiver.owner}, until {waiver.expires})"))
-        applied.append(AppliedWaiver(waiver, len(hit), "applied" if hit else "unmatched"))
-    return applied, list(why), why
+def _dated(policy: Policy) -> Policy:
+    """The policy with the day on which it is judged, so that the day that is kept is that very one."""
+    return dataclasses.replace(policy, today=policy.today or date.today())
 
 
 def _keep(store: Store, judged: Judged, policy: Policy, allow: Sequence[str]) -> None:
     kept = None
     if policy.gate is not None:
-        kept = {"gate": dataclasses.asdict(policy.gate), "allow": list(allow)}
+        kept = {
+            "gate": dataclasses.asdict(policy.gate),
+            "allow": list(allow),
+            "quarantine": [dataclasses.asdict(entry) for entry in policy.quarantine],
+            "today": (policy.today or date.today()).isoformat(),
+            "edition": EDITION,
+        }
     waivers = [dataclasses.asdict(waiver) for waiver in policy.waivers]
     records.save_verdict(store, judged.comparison.id, judged.verdict, kept, waivers)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -155,7 +155,8 @@ class Rule:
     slice: str | None = None
     """`tag=value`: only this slice, to the letter; `tag=*`: each value of the tag on its own."""
     tier: Tier = "critical"
-    """`critical` and `supporting` rules decide; `advisory` ones are only shown."""
+    """`critical`: must hold. `supporting`: fails the gate where it surely does not hold, but does not
+    hold it up where the data do not decide. `advisory`: is only shown."""
     judge: Judge = "interval"
     """`interval`: the one-sided bound must be inside; `value`: the figure itself is judged."""
     confidence: float = 0.95
@@ -166,16 +167,48 @@ class Rule:
     """Shown instead of the rule's own wording."""
 
 
+Listed = tuple[str | None, str]
+"""A listed instance: (name of its suite, or None for any suite of the list; its key)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MustNotRegress:
+    """Instances none of which may get worse: no negative flip, on a scale no lower score."""
+
+    name: str
+    """What verdicts call the list."""
+    suites: tuple[str, ...] = ("*",)
+    """Names or shell patterns of the suites its instances are in."""
+    slice: str | None = None
+    """`tag=value`: all instances of this slice. Exactly one of `slice`, `instances` and `file` is
+    given."""
+    instances: tuple[str, ...] = ()
+    """Keys of the instances, as the old log has them."""
+    file: str | None = None
+    """A text file with one key in each line, or a suite's name, a tab and a key; lines that begin with
+    `#` are comments."""
+    tier: Tier = "critical"
+    """As that of a rule. Whether an instance got worse is seen, so a list is never undecided."""
+    listed: tuple[Listed, ...] = ()
+    """What `instances` or the file say, read; empty for a slice."""
+    place: str | None = field(default=None, compare=False)
+    """`file:line` of the list in the policy; None where it came from elsewhere."""
+
+
 @dataclass(frozen=True)
 class Gate:
     """Rules and what they have in common."""
 
     rules: tuple[Rule, ...]
-    """All must hold; a gate without rules passes nothing."""
+    """All must hold; a gate without rules and lists passes nothing."""
     coverage: float = 0.99
     """Least share of the instances seen by either model that must have a score on both sides."""
     digest: str | None = None
-    """Of the rules and the coverage, for the record."""
+    """Of the rules, the lists with their instances, and the coverage, for the record."""
+    must_not_regress: tuple[MustNotRegress, ...] = ()
+    """Lists of instances that may not get worse."""
+    places: tuple[str | None, ...] = field(default=(), compare=False)
+    """`file:line` of each rule, None for one from a command line; empty where none is known."""
 
     def __post_init__(self) -> None:
         if not 0 < self.coverage <= 1:
@@ -197,7 +230,9 @@ class Waiver:
     instance: str | None = None
     """Key of the instance. Exactly one of `instance` and `slice` is given."""
     slice: str | None = None
-    """`tag=value`."""
+    """`tag=value`. Together the slices that are waived may hold at most half of a suite's pairs."""
+    whole_suite: bool = False
+    """Says in so many words that this slice may hold more than half of the suite, or all of it."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +259,20 @@ class Policy:
     gate: Gate | None = None
     waivers: tuple[Waiver, ...] = ()
     today: date | None = None
-    """The day on which waivers are looked at; the machine's own if None."""
+    """The day on which waivers and quarantine are looked at; the machine's own if None."""
+    quarantine: tuple[Quarantine, ...] = ()
+    """Flaky items that are set aside."""
+    known_by: datetime | None = None
+    """Only what the store held at this time (UTC) shows that an item is flaky, so that a verdict comes
+    out the same later; all that it holds if None."""
+
+
+MOST_QUARANTINED = 0.05
+"""Largest share of a suite's pairs that may be in quarantine."""
+MOST_WAIVED = 0.5
+"""Largest share of a suite's pairs that waived slices may hold without saying `whole_suite`."""
+EXPIRES_SOON = 14
+"""Days before the last day of a waiver or quarantine entry from which on it is warned of."""
 
 
 def check_rule(rule: Rule, metrics: Sequence[str]) -> list[str]:
@@ -250,23 +298,68 @@ def check_rule(rule: Rule, metrics: Sequence[str]) -> list[str]:
     return problems
 
 
+def check_list(listed: MustNotRegress) -> list[str]:
+    """What is wrong with a list of instances that must not regress, one sentence each."""
+    problems = []
+    if not listed.name.strip():
+        problems.append("name: must not be empty")
+    given = (listed.slice is not None, bool(listed.instances), listed.file is not None)
+    if sum(given) != 1:
+        problems.append("slice, instances, file: give exactly one of them")
+    if listed.slice is not None and "=" not in listed.slice:
+        problems.append(f"slice: {listed.slice!r} must read tag=value")
+    elif listed.slice is not None and listed.slice.endswith("=*"):
+        problems.append("slice: must name one value; write a list for each, or leave the slice out")
+    if not listed.suites:
+        problems.append("suites: must name at least one suite or pattern")
+    if "(all)" in listed.suites:
+        problems.append("suites: (all) is no suite; a list without `suites` looks in all of them")
+    if any(not key.strip() for key in listed.instances):
+        problems.append("instances: must not hold an empty key")
+    return problems
+
+
 def check_waiver(waiver: Waiver) -> list[str]:
     """What is wrong with a waiver, one sentence each."""
     problems = []
     if (waiver.instance is None) == (waiver.slice is None):
         problems.append("instance, slice: give exactly one; a whole suite cannot be waived")
-    for name in ("reason", "owner", "suite"):
-        if not getattr(waiver, name).strip():
-            problems.append(f"{name}: must not be empty")
+    problems += _unsigned(waiver, ("reason", "owner", "suite"))
     if waiver.slice is not None and "=" not in waiver.slice:
         problems.append(f"slice: {waiver.slice!r} must read tag=value")
+    if waiver.whole_suite and waiver.instance is not None:
+        problems.append("whole_suite: is said of a slice, not of one instance")
+    return problems + _no_day(waiver.expires)
+
+
+def check_quarantine(entry: Quarantine) -> list[str]:
+    """What is wrong with an entry of a quarantine, one sentence each."""
+    if not (entry.reason.strip() or entry.owner.strip() or entry.expires.strip()):
+        # as `muscle-gov flaky` proposes it
+        return [
+            f"reason, owner, expires: nobody has signed for {entry.instance!r} of {entry.suite!r} yet; "
+            "fill in all three, or remove the entry"
+        ]
+    return _unsigned(entry, ("suite", "instance", "reason", "owner")) + _no_day(entry.expires)
+
+
+def _unsigned(entry: Waiver | Quarantine, names: Sequence[str]) -> list[str]:
+    return [f"{name}: must not be empty" for name in names if not getattr(entry, name).strip()]
+
+
+def _no_day(text: str) -> list[str]:
     try:
-        if date.fromisoformat(waiver.expires).isoformat() != waiver.expires:
+        if date.fromisoformat(text).isoformat() != text:
             raise ValueError
     except ValueError:
-        problems.append(f"expires: {waiver.expires!r} is not a day like 2027-01-31")
-    return problems
+        return [f"expires: {text!r} is not a day like 2027-01-31"]
+    return []
 
 
-def is_expired(waiver: Waiver, today: date) -> bool:
-    return date.fromisoformat(waiver.expires) < today
+def is_expired(entry: Waiver | Quarantine, today: date) -> bool:
+    return date.fromisoformat(entry.expires) < today
+
+
+def days_left(entry: Waiver | Quarantine, today: date) -> int:
+    """Days until the last one on which it holds; negative for what has expired."""
+    return (date.fromisoformat(entry.expires) - today).days

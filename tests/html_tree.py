@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
@@ -107,6 +110,46 @@ def section(root: Node, name: str) -> Node:
     return root.one("section", id=name)
 
 
-def embedded(root: Node) -> Any:
-    """The flips as the page's script reads them."""
-    return json.loads(root.one("script", id="flip-data").raw)
+def embedded(root: Node) -> dict[str, Any]:
+    """The flips as the page's script reads them, a mapping for each under `flips`."""
+    source = root.one("script", id="flip-data")
+    raw = source.raw
+    if source.attributes["data-packing"]:
+        raw = zlib.decompress(base64.b64decode(raw)).decode()
+    data = json.loads(raw)
+    return {**data, "flips": [_flip(data, place) for place in range(data["n"])]}
+
+
+def _flip(data: Any, place: int) -> dict[str, Any]:
+    def told(text: str) -> str:
+        def note(mark: re.Match[str]) -> str:
+            ends = ("\n" if mark.start() else "", "\n" if mark.end() < len(text) else "")
+            return f"{ends[0]}[… {int(mark[1]):,} characters left out …]{ends[1]}"
+
+        return re.sub("\x08([0-9]+)\x08", note, text)
+
+    def both(four: Any) -> tuple[str, str]:
+        start, old, new, end = (four, "", "", "") if isinstance(four, str) else four
+        return told(start + old + end), told(start + new + end)
+
+    asked, outputs = data["texts"][place]
+
+    def word(name: str) -> Any:
+        value = data[name][place]
+        if value == -1 and name != "target":
+            return both(outputs)[name == "after"]
+        value = data["words"][value] if isinstance(value, int) else value
+        return None if value is None else told(value)
+
+    return {
+        "id": f"flip-{data['id'][12 * place : 12 * place + 12]}",
+        "kind": list(data["kinds"])[int(data["kind"][place])],
+        "suite": data["suites"][data["suite"][place]],
+        "key": data["key"][place],
+        **{name: word(name) for name in ("before", "after", "target")},
+        "prompt": told(asked) if isinstance(asked, str) else None,
+        "prompts": both(asked) if isinstance(asked, list) else None,
+        "outputs": both(outputs),
+        "tags": [data["tags"][tag] for tag in data["tag"][place]],
+        "margins": [(data[f"{side}_margins"] or {place: None})[place] for side in ("old", "new")],
+    }

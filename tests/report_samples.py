@@ -8,17 +8,22 @@ from typing import Any
 
 from muscle_gov import Flip, Measure, Report, stats
 from muscle_gov.data import (
+    AppliedQuarantine,
     AppliedWaiver,
     Candidate,
     Comparison,
+    Evidence,
+    Explanation,
     Finding,
     ModelInfo,
+    Query,
+    Resource,
     RuleResult,
     Status,
     SuiteFigures,
     Verdict,
 )
-from muscle_gov.settings import Rule, Waiver
+from muscle_gov.settings import Quarantine, Rule, Waiver
 
 BINARY = {"accuracy_old": 0.8, "accuracy_new": 0.75, "accuracy_delta": -0.05, "nfr": 0.1, "pfr": 0.05}
 GRADED = {
@@ -112,8 +117,96 @@ def rule_result(status: Status = Status.FAIL, suite: str = "maths", **changes: A
         measure=measure(0.1),
         p_breach=0.01,
         reason=f"{suite}: nfr is 0.1; the policy allows at most 0.05",
+        explanation=explanation() if status is Status.FAIL else None,
+        place="policy.toml:4",
     )
     return replace(made, **changes)
+
+
+def explanation(**changes: Any) -> Explanation:
+    """Why a limit of 5 % on 100 pairs is broken by 10 flips, and what would pass."""
+    made = Explanation(
+        why="10 of 100 pairs flipped; the policy allows 5 % and the bound is 16.4 %",
+        to_pass="at most 1 flip of 100 pairs would pass",
+        flips=10,
+        flips_allowed=1,
+        items_needed=None,
+    )
+    return replace(made, **changes)
+
+
+def listed_result(status: Status = Status.FAIL, **changes: Any) -> RuleResult:
+    """A list of 12 instances that must not regress, of which 2 did."""
+    broke = 2 if status is Status.FAIL else 0
+    made = RuleResult(
+        rule=Rule(metric="must_not_regress", max=0, judge="value", name="refusals"),
+        suite="maths",
+        slice=None,
+        status=status,
+        measure=Measure(broke, None, None, 12, "counted"),
+        p_breach=None,
+        reason=f"maths: {broke} of 12 listed instances regressed; none may",
+        explanation=Explanation(
+            why=f"{broke} of the 12 instances on the list refusals were right and are wrong",
+            to_pass="every instance on the list must be right again" if broke else None,
+            flips=broke,
+            flips_allowed=0,
+        ),
+        place="policy.toml:12",
+    )
+    return replace(made, **changes)
+
+
+def waivers() -> tuple[AppliedWaiver, ...]:
+    """One that was applied and one of each that was refused."""
+    given = Waiver(
+        suite="maths",
+        reason="the key of this question is wrong",
+        owner="data owner",
+        expires="2026-12-31",
+        instance="7",
+    )
+    old = replace(given, instance="8", expires="2025-12-31", reason="known since the last release")
+    gone = replace(given, instance="no-such-item")
+    wide = replace(given, instance=None, slice="subject=sums", reason="sums are being rewritten")
+    return (
+        AppliedWaiver(given, 1, "applied"),
+        AppliedWaiver(old, 0, "expired"),
+        AppliedWaiver(gone, 0, "unmatched"),
+        AppliedWaiver(wide, 0, "over-broad"),
+    )
+
+
+def quarantined() -> tuple[AppliedQuarantine, ...]:
+    """One item that is set aside and one entry that was refused."""
+    entry = Quarantine(
+        suite="reading",
+        instance="31",
+        reason="two right answers",
+        owner="data owner",
+        expires="2026-12-31",
+    )
+    return (
+        AppliedQuarantine(entry, 3, "applied"),
+        AppliedQuarantine(replace(entry, instance="32"), 0, "not-flaky"),
+    )
+
+
+def evidence() -> Evidence:
+    """Digests of both models, their predictions, one suite and the policy, and one query."""
+    resources = (
+        Resource("model", "old-model", "f0" * 32, {"side": "old"}),
+        Resource("model", "new-model", "f1" * 32, {"side": "new"}),
+        Resource("suite", "maths", "a0" * 32, {"suite": "maths", "rows": 100}),
+        Resource("predictions", "maths, old", "b0" * 32, {"side": "old", "suite": "maths", "rows": 100}),
+        Resource("predictions", "maths, new", "b1" * 32, {"side": "new", "suite": "maths", "rows": 100}),
+        Resource("policy", "policy.toml", "c0" * 32, {"path": "policy.toml"}),
+        Resource("waivers", "waivers.toml", "c1" * 32, {"path": "waivers.toml"}),
+    )
+    sql = "SELECT sum(negative_flip) / count(*) AS value\nFROM pairs\nWHERE suite = 'maths';"
+    queries = (Query("NFR of maths", sql, 0.1), Query("Negative flips of maths", "SELECT 10", 10))
+    versions = {"muscle-gov": "0.1.0", "Python": "3.11.9", "DuckDB": "1.4.0"}
+    return Evidence(resources, queries, versions, judged="2026-01-01T12:00:05Z")
 
 
 def flip(number: int = 1, **changes: Any) -> Flip:
@@ -141,9 +234,15 @@ def verdict(status: Status = Status.FAIL, **changes: Any) -> Verdict:
     made = Verdict(
         status=status,
         reason="maths: nfr is 0.1; the policy allows at most 0.05",
-        rules=(rule_result(Status.FAIL), rule_result(Status.PASS, "reading")),
+        rules=(
+            rule_result(Status.FAIL),
+            rule_result(Status.PASS, "reading"),
+            listed_result(Status.PASS),
+        ),
         findings=(Finding("other-metrics", "notes", "also logged: f1", "maths"),),
-        policy_digest="0123abcd",
+        waivers=waivers(),
+        policy_digest="c0" * 32,
+        quarantined=quarantined(),
     )
     return replace(made, **changes)
 
@@ -166,7 +265,8 @@ def comparison(**changes: Any) -> Comparison:
 
 
 def report(**changes: Any) -> Report:
-    """An ordinary report: one rule failed, one held; three answers broke, one was mended."""
+    """An ordinary report: one rule failed, one and a list held; three answers broke, one was mended.
+    One waiver was applied and three refused, one flaky item is set aside and one entry refused."""
     flips = (flip(1), flip(2), flip(3, suite="reading"), flip(4, kind="positive"))
     made = Report(
         verdict=verdict(),
@@ -175,6 +275,7 @@ def report(**changes: Any) -> Report:
         flip_counts={"negative": 3, "positive": 1},
         command="muscle-gov compare old new",
         store="runs.duckdb",
+        evidence=evidence(),
     )
     return replace(made, **changes)
 
@@ -281,15 +382,21 @@ def hostile_report(text: str) -> Report:
         measure=measure(0.1),
         p_breach=0.01,
         reason=f"{text} [{text}={text}]: {text} is 0.1",
+        explanation=Explanation(text, text, 1, 0, 500),
+        place=text,
     )
+    listed = Rule(metric="must_not_regress", max=0, judge="value", name=text)
+    mustnot = replace(result, rule=listed, status=Status.PASS, measure=Measure(0, None, None, 12))
+    flaky = Quarantine(suite=text, instance=text, reason=text, owner=text, expires="2026-12-31")
     waiver = Waiver(suite=text, reason=text, owner=text, expires="2026-12-31", instance=text)
     told = Verdict(
         status=Status.FAIL,
         reason=f"{text}: {text}",
-        rules=(result, replace(result, rule=Rule(metric="nfr", min=0.1), slice=None)),
+        rules=(result, replace(result, rule=Rule(metric="nfr", min=0.1), slice=None), mustnot),
         findings=(Finding("code", "blocks", text, text), Finding("code", "warns", text, text)),
-        waivers=(AppliedWaiver(waiver, 1, "applied"),),
+        waivers=(AppliedWaiver(waiver, 1, "applied"), AppliedWaiver(waiver, 0, "expired")),
         policy_digest=text,
+        quarantined=(AppliedQuarantine(flaky, 2, "applied"), AppliedQuarantine(flaky, 0, "expired")),
     )
     compared = comparison(
         id=text,
@@ -318,9 +425,16 @@ def hostile_report(text: str) -> Report:
     flips = (made, replace(made, key="waived", waived=text))
     measured = {text: measure(0.05)}
     judged = {"comparison": compared, "verdict": told, "about": text, "of": text}
+    kinds = ("model", "predictions", "suite", "policy", "waivers", "quarantine", "config", text)
+    proof = Evidence(
+        tuple(Resource(kind, text, text, {text: text, "side": text}) for kind in kinds),
+        (Query(text, text, 0.1), Query(text, f"SELECT '{text}'", None)),
+        {text: text},
+        judged=text,
+    )
     candidates = (
         Candidate(name=text, role="update", **judged),
         Candidate(name=f"{text}2", role="mitigation", **judged),
         Candidate(name=f"{text}3", role="control", noise=measured, **judged),
     )
-    return Report(told, compared, flips, {"negative": 2}, text, text, candidates)
+    return Report(told, compared, flips, {"negative": 2}, text, text, candidates, proof)

@@ -26,6 +26,9 @@ from muscle_gov.settings import Gate, ImportSettings, Policy, Rule, Waiver
 
 SCHEMA = Path(__file__).parent.parent / "docs" / "schemas" / "update.schema.json"
 LOGS = '[old]\npath = "old.csv"\n[new]\npath = "new.csv"\n'
+QUARANTINE = (
+    '[[quarantine]]\nsuite = "s"\ninstance = "7"\nreason = "r"\nowner = "o"\nexpires = 2031-02-03\n'
+)
 WAIVER = '[[waiver]]\nsuite = "s"\ninstance = "7"\nreason = "r"\nowner = "o"\nexpires = 2031-02-03\n'
 
 
@@ -726,6 +729,7 @@ def test_every_key_of_the_example_may_be_taken_out_of_its_comment(
     for side in ("old", "new"):
         (tmp_path / "logs" / side).mkdir(parents=True)
     write(tmp_path, WAIVER, "waivers.toml")
+    write(tmp_path, QUARANTINE, "quarantine.toml")
     text = uncommented().replace('reader = "auto"', 'reader = "lm-eval"')
     update = config.load_update(write(tmp_path, text), plugins)
     assert update.old.settings.options["filter"] == "strict-match"
@@ -746,10 +750,10 @@ def test_the_example_shows_every_key() -> None:
 
 
 def test_keys_commented_out_in_the_example_show_their_defaults() -> None:
-    header, above, without = "", "", {"waivers"}
+    header, above, without = "", "", {"waivers", "quarantine"}
     checked = 0
     for line in config.example_text().splitlines():
-        if found := re.fullmatch(r"#?(\[+[a-z.]+\]+)", line):
+        if found := re.fullmatch(r"#?(\[+[a-z._]+\]+)", line):
             header = found[1]
         elif (found := re.match(r"#(\w+) = ", line)) and not header.endswith(".options]"):
             name = found[1]
@@ -757,6 +761,7 @@ def test_keys_commented_out_in_the_example_show_their_defaults() -> None:
             fields = {f.name: f for part in table_of(header).parts for f in dataclasses.fields(part)}
             default = None if name in without else tomllib.loads(line[1:])[name]
             stated = fields[name].default
+            stated = None if stated is dataclasses.MISSING else stated
             assert default == (list(stated) if isinstance(stated, tuple) else stated), name
             checked += 1
         above = line

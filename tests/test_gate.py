@@ -145,7 +145,7 @@ def test_advisory_rules_take_nothing_from_the_deciding_ones() -> None:
     assert judge(suites, Rule(metric="nfr", max=0.1, suites=("s",)), advisory).status == Status.FAIL
 
 
-def test_supporting_rules_decide_as_critical_ones_do() -> None:
+def test_a_supporting_rule_that_surely_does_not_hold_fails_the_gate() -> None:
     supporting = Rule(metric="nfr", max=0.1, tier="supporting")
     assert judge({"s": flips(100, 200)}, supporting).status == Status.FAIL
 

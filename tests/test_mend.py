@@ -71,6 +71,9 @@ class Control:
         FITS.append(fitting.workdir.name)
         return Adder(3)
 
+    def conclude(self, fitting: Fitting, found: tuple[Candidate, ...]) -> None:
+        TOLD.append((fitting.workdir.name, [one.name for one in found]))
+
 
 @dataclass(frozen=True)
 class Again:
@@ -187,7 +190,9 @@ def test_the_update_its_mitigations_and_each_control_once(tmp_path: Path, plugin
     assert all(one.noise is None for one in found if one.name != "again")
     assert judged.verdict.status is Status.PASS
     assert judged.comparison.id == found[2].comparison.id, "the first that passes, in the file's order"
-    assert [names for _, names in TOLD] == [[one.name for one in found]] * 2
+    # both mitigations, and the control that is trained, in its own folder
+    assert [names for _, names in TOLD] == [[one.name for one in found]] * 3
+    assert [folder for folder, _ in TOLD] == FITS[:3]
 
 
 def test_what_the_verdict_is_about_when_nothing_passes(tmp_path: Path, plugins: Plugins) -> None:

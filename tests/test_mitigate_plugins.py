@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from fit_pairs import SHORT, Pair, Zoo, fitting_of, make_pair
+from huggingface_hub import ModelCard
 from muscle_gov_plugins._loss_table import ROWS, LossSettings
 from muscle_gov_plugins.loader_ensemble import EnsembleLoader
 from muscle_gov_plugins.loader_hf import HfLoader
@@ -445,7 +447,9 @@ def test_the_card_says_what_was_done_and_then_what_came_of_it(pair: Pair, tmp_pa
     card = Path(str(mended.adapter)) / "README.md"
     first = card.read_text()
     head = first.split("---\n")[1]
-    assert f'base_model: "{pair.new.path}"\nlibrary_name: peft\n' in head
+    assert yaml.safe_load(head)["base_model"] == str(pair.new.path)
+    assert "base_model_relation: adapter\nlibrary_name: peft\n" in head
+    assert "model-index" not in head
     for words in ("## Loss", "m_i = 1[argmax p_C ≠ y_i]", "## Data", "Not measured yet."):
         assert words in first
     assert "`temperature = 2" in first
@@ -453,7 +457,8 @@ def test_the_card_says_what_was_done_and_then_what_came_of_it(pair: Pair, tmp_pa
     digest = mended.facts().digests["adapter"]
     judged = [
         candidate("new", "update", 0.056),
-        candidate("mended <b>", "mitigation", 0.031),
+        candidate(fitting.name, "mitigation", 0.031),
+        candidate("mended <b>", "mitigation", 0.033),
         candidate("both", "control", 0.024, cost=2.0, about=""),
         candidate("refit", "control", 0.057, noise={"zoo|x": Measure(0.034, 0.02, 0.05, 400)}),
     ]
@@ -468,5 +473,13 @@ def test_the_card_says_what_was_done_and_then_what_came_of_it(pair: Pair, tmp_pa
     assert "| 2 |" in second
     assert "NFR on `zoo|x` is 0.0340 (0.0200 to 0.0500)" in second
     assert "<b>" not in second.replace("`mended <b>`", "")
-    assert second.startswith(first.partition("## Measured effect")[0])
+    results = ModelCard(second).data.eval_results
+    assert results is not None
+    assert [(one.dataset_name, one.metric_type, one.metric_value) for one in results] == [
+        ("zoo|x", "accuracy", 0.75),
+        ("zoo|x", "nfr", 0.031),
+    ]
+    assert results[1].metric_args["low"] == 0.021
+    before = first.partition("## Measured effect")[0].partition("\n---\n")[2]
+    assert second.partition("\n---\n")[2].startswith(before)
     assert mended.facts().digests["adapter"] == digest

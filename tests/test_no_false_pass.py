@@ -99,3 +99,96 @@ def test_a_report_is_made_under_the_conditions_of_its_verdict(tmp_path: Path, st
     assert "PASS" in muscle_gov("report", "--md", "-", "--store", store).out.splitlines()[0]
     (row,) = muscle_gov("history", "--json", "--store", store).json
     assert (row["status"], row["earlier"]) == ("PASS", ["INCOMPARABLE"])
+
+
+# ------------------------------------------------- exceptions, tiers and lists, each a way to sneak past
+
+
+def broken(folder: Path, store: str, n: int = 400, flips: int = 40) -> tuple[str, ...]:
+    """A comparison, of which a tenth flipped, in the store; the options that judge it again."""
+    for name in ("old", "new"):
+        rows = [(i, int(not (name == "new" and i < flips)), "ab"[i % 2]) for i in range(n)]
+        table(folder / f"{name}.csv", "id ok tag", rows)
+    logs = (folder / "old.csv", folder / "new.csv")
+    options = (*TABLE, "-o", "tags=tag", "-o", "suite=s", "--store", store)
+    assert muscle_gov("compare", *logs, *options, "--max", "nfr=2%").code in (0, 1, 3)
+    return ("--max", "nfr=2%", "--store", store)
+
+
+def signed(kind: str, **fields: object) -> str:
+    usual = {"suite": "s", "reason": "r", "owner": "release owner", "expires": "2999-01-01"}
+    fields = {**usual, **fields}
+    lines = [f"{name} = {str(v).lower() if v is True else repr(v)}" for name, v in fields.items()]
+    return f"[[{kind}]]\n" + "\n".join(lines) + "\n"
+
+
+def test_a_failed_suite_is_not_waived_slice_by_slice(tmp_path: Path, store: str) -> None:
+    asked = broken(tmp_path, store)
+    waivers = tmp_path / "w.toml"
+    waivers.write_text(signed("waiver", slice="tag=a") + signed("waiver", slice="tag=b"))
+    ran = muscle_gov("gate", *asked, "--waivers", waivers, "-q")
+    assert ran.code == 1
+    assert "2 waivers are refused (2 over-broad)" in ran.out
+    # whoever means it says so, and the verdict shows it
+    both = "".join(signed("waiver", slice=f"tag={t}", whole_suite=True) for t in "ab")
+    waivers.write_text(both)
+    ran = muscle_gov("gate", *asked, "--waivers", waivers, "-q")
+    assert ran.code == 0
+    assert ran.out.count("waiver applied: s tag=") == 2
+
+
+def test_what_flips_is_not_flaky_for_that(tmp_path: Path, store: str) -> None:
+    asked = broken(tmp_path, store)
+    quarantine = tmp_path / "q.toml"
+    quarantine.write_text("".join(signed("quarantine", instance=str(i)) for i in range(15)))
+    ran = muscle_gov("gate", *asked, "--quarantine", quarantine, "-q")
+    assert ran.code == 1
+    assert "15 quarantine entries are refused (15 not-flaky)" in ran.out
+
+
+def test_proposals_that_nobody_signed_set_nothing_aside(tmp_path: Path, store: str) -> None:
+    asked = broken(tmp_path, store)
+    quarantine = tmp_path / "q.toml"
+    quarantine.write_text(signed("quarantine", instance="1", reason="", owner="", expires=""))
+    for given in (("--quarantine", quarantine), ("--policy", tmp_path / "p.toml")):
+        (tmp_path / "p.toml").write_text('quarantine = "q.toml"\n[gate]\n')
+        ran = muscle_gov("gate", *asked, *given)
+        assert ran.code == 2
+        assert "nobody has signed" in ran.err
+
+
+def test_a_misspelt_supporting_rule_does_not_stay_undecided_for_ever(tmp_path: Path, store: str) -> None:
+    broken(tmp_path, store, flips=1)
+    policy = tmp_path / "p.toml"
+    rule = '[[gate.rules]]\nmetric = "nfr"\nmax = 0.02\n'
+    policy.write_text(rule + rule + 'suites = ["mispelt"]\ntier = "supporting"\n')
+    assert muscle_gov("gate", "--policy", policy, "--store", store).code == 3
+
+
+def test_undecided_supporting_rules_alone_pass_nothing(tmp_path: Path, store: str) -> None:
+    asked = broken(tmp_path, store, flips=8)
+    policy = tmp_path / "p.toml"
+    policy.write_text('[[gate.rules]]\nmetric = "nfr"\nmax = 0.02\ntier = "supporting"\n')
+    assert muscle_gov("gate", "--policy", policy, "--store", store).code == 3
+    ran = muscle_gov("gate", "--policy", policy, "--max", "pfr=10%", *asked[2:])
+    assert ran.code == 0
+    assert "1 supporting undecided" in ran.out
+    assert "1 supporting rule is undecided" in muscle_gov("report", "--md", "-", "--store", store).out
+
+
+def test_golden_answers_cannot_vanish(tmp_path: Path, store: str) -> None:
+    asked = broken(tmp_path, store, flips=1)
+    policy, keys = tmp_path / "p.toml", tmp_path / "golden.txt"
+    policy.write_text('[[gate.must_not_regress]]\nname = "golden"\nfile = "golden.txt"\n')
+    given = ("gate", "--policy", policy, *asked, "-q")
+    for text, code in (("7\n8\n", 0), ("7\n0\n", 1), ("7\nlost\n", 3), ("other\t7\n", 3), ("#7\n", 2)):
+        keys.write_text(text)
+        assert muscle_gov(*given).code == code, text
+    # a waiver of a slice does not reach them, and one of more than half of the suite is refused
+    keys.write_text("0\n")
+    (tmp_path / "w.toml").write_text(signed("waiver", slice="tag=a"))
+    assert muscle_gov(*given, "--waivers", tmp_path / "w.toml").code == 1
+    (tmp_path / "w.toml").write_text(signed("waiver", instance="0"))
+    assert muscle_gov(*given, "--waivers", tmp_path / "w.toml").code == 3  # nothing listed is left
+    keys.write_text("0\n7\n")
+    assert muscle_gov(*given, "--waivers", tmp_path / "w.toml").code == 0

@@ -87,7 +87,7 @@ def test_an_attack_is_readable_as_what_it_is() -> None:
     root = tree(hostile_report(attack))
     assert seen in root.one("h1").text
     assert root.one("ol", id="flip-list").all("pre", data_slot="prompt")[0].raw == f"\n{seen}"
-    assert embedded(root)["flips"][0][3] == seen
+    assert embedded(root)["flips"][0]["key"] == seen
     for place in root.all("h1"):
         assert all(node.tag == "bdi" for node in place.walk() if seen in "".join(_own(node)))
 
@@ -100,7 +100,7 @@ def _own(node: Node) -> list[str]:
 def test_embedded_data_cannot_end_its_element(attack: str) -> None:
     raw = tree(hostile_report(attack)).one("script", id="flip-data").raw
     assert not set("<>&\u2028\u2029") & set(raw)
-    assert json.loads(raw)["flips"][0][3] == visible(attack[:400]) or len(attack) > 400
+    assert json.loads(raw)["key"][0] == visible(attack[:400]) or len(attack) > 400
 
 
 def test_nothing_is_loaded_from_anywhere() -> None:

@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from muscle_gov.data import Measure
-from muscle_gov.report import flips, words
+from muscle_gov.diff import word_diff
+from muscle_gov.report import flip_texts, words
 from muscle_gov.report.bars import scale_of
 
 SHARES = st.floats(min_value=0, max_value=1)
@@ -106,17 +107,17 @@ def test_the_scale_of_bars_holds_every_end_and_zero(values: list[float], limits:
 @example("a ", "a  ")
 @example("one two three", "four five six")
 def test_the_parts_of_a_diff_join_to_both_texts(old: str, new: str) -> None:
-    parts = flips.word_diff(old, new)
+    parts = word_diff(old, new)
     assert "".join(text for mark, text in parts if mark != "+") == old
     assert "".join(text for mark, text in parts if mark != "-") == new
     assert all(text for _, text in parts)
 
 
 def test_numbers_and_east_asian_characters_are_words_of_their_own() -> None:
-    assert flips.word_diff("it is 12.5 m", "it is 12.7 m") == (
+    assert word_diff("it is 12.5 m", "it is 12.7 m") == (
         *(("=", "it is "), ("-", "12.5"), ("+", "12.7"), ("=", " m")),
     )
-    assert flips.word_diff("答えは五です", "答えは六です") == (
+    assert word_diff("答えは五です", "答えは六です") == (
         *(("=", "答えは"), ("-", "五"), ("+", "六"), ("=", "です")),
     )
 
@@ -124,12 +125,12 @@ def test_numbers_and_east_asian_characters_are_words_of_their_own() -> None:
 def test_texts_with_little_in_common_are_shown_as_replaced() -> None:
     old = "A cat, a dog, a bird and a fish went out."
     new = "Every number here, by contrast, is quite even and a surprise!"
-    assert [mark for mark, _ in flips.word_diff(old, new)] == ["-", "+"]
+    assert [mark for mark, _ in word_diff(old, new)] == ["-", "+"]
 
 
 def test_a_diff_of_hostile_repetition_ends_soon() -> None:
     started = time.perf_counter()
-    parts = flips.word_diff("a b " * 5000, "b a " * 5000 + "c")
+    parts = word_diff("a b " * 5000, "b a " * 5000 + "c")
     assert time.perf_counter() - started < 5
     assert "".join(text for mark, text in parts if mark != "+") == "a b " * 5000
 
@@ -145,13 +146,13 @@ def test_a_long_text_keeps_its_beginning_and_more_of_its_end() -> None:
 
 def test_the_gist_is_the_end_of_the_prompt_in_one_line() -> None:
     prompt = "Q: old example\nA: 3\n\n" * 50 + "Q: what is\n  asked?\nA:"
-    assert flips._gist(prompt).endswith("Q: what is asked? A:")
-    assert flips._gist(prompt).startswith("… ")
-    assert flips._gist("short\nprompt") == "short prompt"
+    assert flip_texts.one_line_end(prompt).endswith("Q: what is asked? A:")
+    assert flip_texts.one_line_end(prompt).startswith("… ")
+    assert flip_texts.one_line_end("short\nprompt") == "short prompt"
 
 
 @pytest.mark.parametrize(
     "prompt", ["[{", "[{}]", '[{"role": 1}]', '[{"role": "u", "content": 5}]', "[[]]"]
 )
 def test_what_only_looks_like_a_dialogue_is_left_as_it_is(prompt: str) -> None:
-    assert flips._dialogue(prompt) == prompt
+    assert flip_texts._dialogue(prompt) == prompt

@@ -19,9 +19,12 @@ from report_samples import (
     HOSTILE,
     CountedFlips,
     comparison,
+    evidence,
+    explanation,
     figures,
     flip,
     hostile_report,
+    mended_report,
     report,
     verdict,
 )
@@ -30,7 +33,12 @@ from muscle_gov.data import AppliedWaiver, Measure, ModelInfo, Report, Status
 from muscle_gov.plugins import build
 from muscle_gov.settings import Rule, Waiver
 
-PUBLISHED = Path(__file__).resolve().parent.parent / "docs" / "schemas" / "report.schema.json"
+HERE = Path(__file__).resolve().parent
+PUBLISHED = HERE.parent / "docs" / "schemas" / "report.schema.json"
+RELEASED = HERE / "schemas" / "report-0.1.schema.json"
+"""As it was when version 1 was released. It is never changed: a new release adds one beside it."""
+OLD_DOCUMENT = HERE / "schemas" / "report-0.1.json"
+"""What that release wrote."""
 REMAKE = (
     "the schema is out of date; write it again by\n  python -c 'from muscle_gov_plugins.report_json "
     'import schema_text; print(schema_text(), end="")\' > docs/schemas/report.schema.json'
@@ -65,8 +73,42 @@ def test_the_schema_is_a_schema_and_describes_the_fields() -> None:
     made = schema()
     jsonschema.Draft202012Validator.check_schema(made)
     assert made["$defs"]["Measure"]["properties"]["method"]["description"].startswith("Which interval")
-    # documents of before there were candidates have none
-    assert set(made["required"]) == set(made["properties"]) - {"candidates"}
+    # documents of before there were candidates and evidence have none
+    assert set(made["required"]) == set(made["properties"]) - {"candidates", "evidence"}
+    assert made["$id"] == "urn:muscle-gov:schema:report:1"
+
+
+def released() -> Any:
+    return json.loads(RELEASED.read_text(encoding="utf-8"))
+
+
+def test_what_an_older_release_wrote_is_valid_still() -> None:
+    old = json.loads(OLD_DOCUMENT.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(released()).validate(old)
+    validator().validate(old)
+
+
+@pytest.mark.parametrize("given_", [report(), hostile_report("text"), mended_report(3)], ids=str)
+def test_whoever_reads_by_the_released_schema_can_read_what_is_written_now(given_: Report) -> None:
+    jsonschema.Draft202012Validator(released()).validate(written(given_))
+
+
+def test_no_field_that_was_released_has_gone_or_changed_its_type() -> None:
+    def bare(schema_: Any) -> Any:
+        """The schema without what does not bind: descriptions and defaults."""
+        if isinstance(schema_, dict):
+            loose = ("description", "default", "title")
+            return {name: bare(value) for name, value in schema_.items() if name not in loose}
+        return [bare(value) for value in schema_] if isinstance(schema_, list) else schema_
+
+    old, new = released(), schema()
+    for name, before in {"": old, **old["$defs"]}.items():
+        now = new["$defs"][name] if name else new
+        assert now.get("enum") == before.get("enum"), name
+        # a field more that is demanded would make older documents invalid
+        assert sorted(now.get("required", [])) == sorted(before.get("required", [])), name
+        for field, wanted in before.get("properties", {}).items():
+            assert bare(now["properties"][field]) == bare(wanted), f"{name}.{field}"
 
 
 @pytest.mark.parametrize(
@@ -120,6 +162,26 @@ def test_verdict_and_comparison_are_there_field_for_field() -> None:
     }
     assert set(measures) == set(figures().measures)
     assert found["flip_counts"] == {"negative": 3, "positive": 1}
+
+
+def test_explanations_quarantine_and_evidence_are_there_field_for_field() -> None:
+    found = written(report())
+    assert found["verdict"]["rules"][0]["explanation"] == plain(explanation())
+    assert found["verdict"]["rules"][0]["place"] == "policy.toml:4"
+    assert [one["status"] for one in found["verdict"]["waivers"]] == [
+        *("applied", "expired", "unmatched", "over-broad")
+    ]
+    assert [one["status"] for one in found["verdict"]["quarantined"]] == ["applied", "not-flaky"]
+    assert found["verdict"]["quarantined"][0]["quarantine"]["owner"] == "data owner"
+    assert found["evidence"] == plain(evidence())
+    assert found["evidence"]["resources"][0]["digest"] == "f0" * 32
+    assert written(report(evidence=None))["evidence"] is None
+
+
+def test_margins_are_numbers_or_null() -> None:
+    flips = (flip(1, old_margin=1.25, new_margin=-0.5), flip(2), flip(3, new_margin=math.inf))
+    found = [(one["old_margin"], one["new_margin"]) for one in written(report(flips=flips))["flips"]]
+    assert found == [(1.25, -0.5), (None, None), (None, None)]
 
 
 def test_a_flip_has_its_texts_scores_and_tags() -> None:

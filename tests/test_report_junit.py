@@ -15,6 +15,7 @@ import junitparser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lxml import etree
 from muscle_gov_plugins.report_junit import FINDINGS, JunitReport
 from report_samples import (
     HOSTILE,
@@ -23,6 +24,7 @@ from report_samples import (
     figures,
     flip,
     hostile_report,
+    listed_result,
     measure,
     report,
     rule_result,
@@ -35,43 +37,13 @@ from muscle_gov.settings import Rule, Waiver
 
 Element = ElementTree.Element
 
-# What the common JUnit schema (that of Jenkins and pytest) allows: element → its attributes, those
-# that must be there marked by a star, and its children in their order.
-COUNTS = "tests* failures* errors* skipped time"
-SCHEMA = {
-    "testsuites": (f"name {COUNTS} timestamp", "testsuite"),
-    "testsuite": (
-        f"name* {COUNTS} timestamp hostname id package file",
-        "properties testcase system-out system-err",
-    ),
-    "properties": ("", "property"),
-    "property": ("name* value*", ""),
-    "testcase": ("name* classname time file line", "skipped error failure system-out system-err"),
-    "failure": ("message type", ""),
-    "error": ("message type", ""),
-    "skipped": ("message type", ""),
-    "system-out": ("", ""),
-    "system-err": ("", ""),
-}
+XSD = etree.XMLSchema(etree.parse(Path(__file__).parent / "schemas" / "junit.xsd"))
 RESULTS = ("failure", "error", "skipped")
 
 
-def check(element: Element) -> None:
-    """Fail where the element, or any in it, breaks the schema."""
-    attributes, children = SCHEMA[element.tag]
-    known = {name.rstrip("*") for name in attributes.split()}
-    assert set(element.attrib) <= known, element.attrib
-    assert {name[:-1] for name in attributes.split() if name.endswith("*")} <= set(element.attrib)
-    order = [children.split().index(child.tag) for child in element]
-    assert order == sorted(order), f"{element.tag}: {[child.tag for child in element]}"
-    if "time" in element.attrib:
-        assert re.fullmatch(r"\d+(\.\d{1,3})?", element.attrib["time"])
-    if "timestamp" in element.attrib:
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", element.attrib["timestamp"])
-    if element.tag == "testcase":
-        assert len([child for child in element if child.tag in RESULTS]) <= 1
-    for child in element:
-        check(child)
+def check(text: bytes) -> None:
+    """Fail where the file, or anything in it, breaks the schema."""
+    XSD.assertValid(etree.fromstring(text, etree.XMLParser(resolve_entities=False, huge_tree=True)))
 
 
 def check_counts(element: Element) -> None:
@@ -95,7 +67,7 @@ def written(given_: Report, **options: int) -> Element:
     text = JunitReport(**options).render(given_)
     root = ElementTree.fromstring(text.decode("utf-8", "strict"))
     assert root.tag == "testsuites"
-    check(root)
+    check(text)
     check_counts(root)
     return root
 
@@ -141,7 +113,10 @@ def test_each_status_of_a_rule_has_its_element_and_says_why(status: Status, outc
 def test_one_suite_a_suite_and_one_for_findings() -> None:
     root = written(report())
     assert [suite.attrib["name"] for suite in root] == [FINDINGS, "maths", "reading", "(all)"]
-    assert outcomes(suite_of(root, "maths")) == {"nfr at most 0.05": "failure"}
+    assert outcomes(suite_of(root, "maths")) == {
+        "nfr at most 0.05": "failure",
+        "must not regress: refusals": "passed",
+    }
     assert outcomes(suite_of(root, "reading")) == {"nfr at most 0.05": "passed"}
     assert outcomes(suite_of(root, "(all)")) == {}
 
@@ -177,7 +152,7 @@ def test_what_blocks_is_an_error_and_the_rest_is_talk() -> None:
         Finding("unpaired", "warns", "1 of 9 instances are in one log only", "maths"),
     )
     waiver = AppliedWaiver(Waiver("maths", "known", "Kim", "2026-12-31", instance="7"), 1, "applied")
-    told = verdict(Status.INCOMPARABLE, findings=found, waivers=(waiver,))
+    told = verdict(Status.INCOMPARABLE, findings=found, waivers=(waiver,), quarantined=())
     suite = suite_of(written(report(verdict=told)), FINDINGS)
     assert outcomes(suite) == {
         "prompt-changed in maths": "error",
@@ -185,7 +160,7 @@ def test_what_blocks_is_an_error_and_the_rest_is_talk() -> None:
     }
     assert suite.findtext("system-out") == (
         "warns unpaired (maths): 1 of 9 instances are in one log only\n"
-        "waiver applied: maths 7, 1 flips, Kim, until 2026-12-31: known"
+        "waiver applied: maths 7, 1 flip, Kim, until 2026-12-31: known"
     )
 
 
@@ -253,7 +228,81 @@ def test_the_run_is_described_where_findings_are() -> None:
     told = {one.attrib["name"]: one.attrib["value"] for one in suite.iter("property")}
     assert (told["verdict"], told["exit_code"]) == ("FAIL", "1")
     assert (told["old"], told["new"]) == ("old-model", "new-model")
-    assert told["policy_digest"] == "0123abcd"
+    assert told["policy_digest"] == "c0" * 32
+    assert (told["waivers_applied"], told["waivers_refused"]) == ("1", "3")
+    assert (told["quarantine_applied"], told["quarantine_refused"]) == ("1", "1")
+
+
+def test_refused_exceptions_and_flaky_items_are_told_with_why_and_whose() -> None:
+    told = suite_of(written(report()), FINDINGS).findtext("system-out") or ""
+    lines = told.splitlines()
+    assert lines[1:3] == [
+        "waiver applied: maths 7, 1 flip, data owner, until 2026-12-31: the key of this question is "
+        "wrong",
+        "waiver refused (expired: its last day is over): maths 8, 0 flips, data owner, until "
+        "2025-12-31: known since the last release",
+    ]
+    assert [re.match(r"[^:]*", line)[0] for line in lines[3:]] == [  # type: ignore[index]
+        "waiver refused (unmatched",
+        "waiver refused (over-broad",
+        "quarantine applied",
+        "quarantine refused (not-flaky",
+    ]
+
+
+def test_a_list_that_must_not_regress_is_a_case_by_its_name_and_counts() -> None:
+    root = written(report(verdict=verdict(rules=(listed_result(Status.FAIL),))))
+    assert outcomes(suite_of(root, "maths")) == {"must not regress: refusals": "failure"}
+    (element,) = root.iter("failure")
+    assert element.attrib["message"] == "maths: 2 of 12 listed instances regressed; none may"
+    assert "measured: 2, n=12, counted" in (element.text or "")
+
+
+def test_a_case_names_the_line_of_its_rule_in_the_policy() -> None:
+    rules = (rule_result(), rule_result(place=None), rule_result(place="policy.toml"))
+    cases = list(written(report(verdict=verdict(rules=rules))).iter("testcase"))
+    told = [(case.get("file"), case.get("line")) for case in cases]
+    assert told == [("policy.toml", "4"), (None, None), (None, None)]
+
+
+TIERS = ("critical", "supporting", "advisory")
+ELEMENTS = {
+    Status.PASS: "passed",
+    Status.FAIL: "failure",
+    Status.INCONCLUSIVE: "skipped",
+    Status.INCOMPARABLE: "error",
+    Status.NOT_JUDGED: "skipped",
+}
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("status", list(Status))
+def test_every_status_of_every_tier_has_its_element(status: Status, tier: str) -> None:
+    wanted = ELEMENTS[status]
+    if tier == "advisory" and wanted != "passed":
+        wanted = "skipped"
+    root = written(report(verdict=verdict(status, rules=(rule_result(status, tier=tier),), findings=())))
+    assert list(outcomes(suite_of(root, "maths")).values()) == [wanted]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda case: case.set("time", "0.12345"),
+        lambda case: case.set("metric", "nfr"),
+        lambda case: case.insert(0, etree.Element("properties")),
+        lambda case: case.append(etree.Element("failure")),
+        lambda case: case.attrib.pop("name"),
+        lambda case: case.getparent().attrib.pop("tests"),
+        lambda case: case.getparent().set("timestamp", "2026-01-01T12:00:00Z"),
+        lambda case: case.getparent().append(etree.Element("properties")),
+    ],
+)
+def test_the_schema_refuses_what_ci_servers_refuse(damage: Any) -> None:
+    root = etree.fromstring(JunitReport().render(report()))
+    assert XSD.validate(root)
+    damage(next(root.iter("failure")).getparent())
+    assert not XSD.validate(root)
 
 
 # -------------------------------------------------------------------------------------------- flips
@@ -278,6 +327,8 @@ def test_a_failed_rule_lists_the_worst_flips_of_its_suite() -> None:
         "maths: nfr is 0.1; the policy allows at most 0.05",
         "measured: 0.1 [0.08, 0.12], n=100, Clopper-Pearson",
         "p that the limit is kept: 0.01",
+        "10 of 100 pairs flipped; the policy allows 5 % and the bound is 16.4 %",
+        "to pass: at most 1 flip of 100 pairs would pass",
         "worst flips:",
         "  maths 3 negative: 4 → 5 (wanted 4)",
         "  maths 5 negative: It is 4. → 5 (wanted ∅)",
@@ -320,7 +371,7 @@ def test_hostile_text_stays_text_and_is_seen(text: str) -> None:
     everything = JunitReport().render(hostile_report(text)).decode()
     assert FORBIDDEN.search(everything) is None
     assert HIDDEN.search(everything) is None
-    assert len(list(root.iter("testcase"))) == 3
+    assert len(list(root.iter("testcase"))) == 4
     assert root[0].attrib["name"] == FINDINGS
     if re.fullmatch("[ -~]+", text):
         told = {one.attrib["name"]: one.attrib["value"] for one in root[0].iter("property")}
@@ -336,7 +387,7 @@ def test_any_text_gives_xml_that_every_reader_reads(text: str) -> None:
     written(hostile_report(text))
     bytes_ = JunitReport().render(hostile_report(text))
     parsed = junitparser.JUnitXml.fromstring(bytes_)
-    assert (parsed.tests, parsed.failures, parsed.errors, parsed.skipped) == (3, 2, 1, 0)
+    assert (parsed.tests, parsed.failures, parsed.errors, parsed.skipped) == (4, 2, 1, 0)
 
 
 def test_lines_of_megabytes_are_cut() -> None:

@@ -18,18 +18,28 @@ from report_samples import (
     HOSTILE,
     CountedFlips,
     comparison,
+    explanation,
     figures,
     flip,
     hostile_report,
+    listed_result,
     measure,
     report,
     rule_result,
     verdict,
 )
 
-from muscle_gov.data import AppliedWaiver, Finding, Report, Status
+from muscle_gov.data import (
+    AppliedQuarantine,
+    AppliedWaiver,
+    Evidence,
+    Finding,
+    Report,
+    Resource,
+    Status,
+)
 from muscle_gov.plugins import build
-from muscle_gov.settings import Rule, Waiver
+from muscle_gov.settings import Quarantine, Rule, Waiver
 
 TEXTS = st.text(alphabet=st.characters(), max_size=300)
 
@@ -93,7 +103,7 @@ def test_the_worst_rules_come_first_and_advisory_ones_last() -> None:
         "holds",
         "advises",
     ]
-    assert "nfr at most 0.05 *(advisory)* | `advises`" in text
+    assert "nfr at most 0.05 *(advisory)* (`policy.toml:4`) | `advises`" in text
 
 
 def test_without_rules_it_says_that_nothing_may_ship_by_it() -> None:
@@ -161,6 +171,47 @@ def test_waivers_are_shown_with_owner_reason_and_end() -> None:
     assert "| applied | `maths` | `7` | 1 | `Kim` | `2026-12-31` | known and accepted |" in text
 
 
+def test_refused_waivers_come_first_and_say_why() -> None:
+    text = section(rendered(report()), "Waivers")
+    assert "**3 of 4 were refused and set nothing aside.**" in text
+    states = re.findall(r"^\| (applied|⛔ refused, [^|]*) \|", text, re.MULTILINE)
+    assert states == [
+        "⛔ refused, expired: its last day is over",
+        "⛔ refused, unmatched: it covers nothing in this comparison",
+        "⛔ refused, over-broad: it covers more than an exception may",
+        "applied",
+    ]
+
+
+def test_flaky_items_are_shown_with_how_often_they_differed() -> None:
+    text = section(rendered(report()), "Quarantine")
+    assert "| applied | `reading` | `31` | 3 | `data owner` | `2026-12-31` | two right answers |" in text
+    assert text.index("refused, ") < text.index("| applied")
+
+
+def test_a_rule_says_what_would_make_it_pass_and_where_it_stands() -> None:
+    results = (rule_result(Status.FAIL), rule_result(Status.PASS, "reading", explanation=explanation()))
+    text = section(rendered(report(verdict=verdict(rules=results))), "Rules")
+    failed, passed = [line for line in text.splitlines() if "at most 0.05 " in line]
+    assert failed.endswith("**To pass:** at most 1 flip of 100 pairs would pass |")
+    assert "(`policy.toml:4`)" in failed
+    assert "To pass" not in passed
+    assert "policy.toml" not in passed
+
+
+def test_a_list_that_must_not_regress_goes_by_its_name() -> None:
+    text = section(rendered(report(verdict=verdict(rules=(listed_result(Status.FAIL),)))), "Rules")
+    assert "| must not regress: refusals (`policy.toml:12`) | `maths` | 12 |" in text
+    assert "2 of 12 listed instances regressed; none may" in text
+
+
+def test_evidence_is_shown_by_short_digests() -> None:
+    text = section(rendered(report()), "Evidence")
+    assert "| model | `old-model` | `f0f0f0f0f0f0` | side `old` |" in text
+    assert "| version | `DuckDB` | `1.4.0` |" in text
+    assert "Evidence" not in rendered(report(evidence=None))
+
+
 # -------------------------------------------------------------------------------------------- flips
 
 
@@ -213,11 +264,12 @@ def test_nothing_from_a_log_becomes_markup(text: str) -> None:
     shown = rendered(hostile_report(text))
     found = list(tokens(shown))
     forbidden = {"html_inline", "html_block", "link_open", "image", "strong_open", "fence", "code_block"}
-    ours = {"**FAIL:**", "**blocks**", "**warns**", "**right → wrong**"}
+    refused = "**1 of 2 was refused and sets nothing aside.**"
+    ours = {"**FAIL:**", "**blocks**", "**warns**", "**right → wrong**", "**To pass:**", refused}
     bold = [i for i, token in enumerate(found) if token.type == "strong_open"]
     assert {f"**{found[i + 1].content}**" for i in bold} <= ours
     assert not (forbidden - {"strong_open"}) & {token.type for token in found}
-    assert [t.tag for t in found if t.type == "heading_open"] == ["h2", *["h3"] * 7]
+    assert [t.tag for t in found if t.type == "heading_open"] == ["h2", *["h3"] * 9]
     outside = [token.content for token in found if token.type == "text"]
     assert [words for words in outside if MARKUP.search(words)] == []
 
@@ -277,13 +329,21 @@ def large_report(text: str) -> Report:
     waiver = AppliedWaiver(Waiver(text, text, text, "2026-12-31", instance=text), 1, "applied")
     suites = tuple(figures(f"{n}{text}") for n in many)
     slices = tuple(figures(text, slice=f"{n}={text}", p_adjusted=0.001) for n in many)
+    flaky = Quarantine(text, text, text, text, "2026-12-31")
     told = verdict(
-        rules=results, findings=found, waivers=(waiver,) * 400, reason=text, policy_digest=text
+        rules=results,
+        findings=found,
+        waivers=(waiver,) * 400,
+        reason=text,
+        policy_digest=text,
+        quarantined=(AppliedQuarantine(flaky, 2, "applied"),) * 400,
     )
     hostile = hostile_report(text).comparison
     compared = replace(hostile, suites=suites, slices=slices)
     flips = tuple(flip(n, key=f"{n}{text}", prompt=text, old_output=text) for n in many)
-    return Report(told, compared, flips, {"negative": 400}, command=text)
+    things = tuple(Resource("log", f"{n}{text}", text, {text: text}) for n in many)
+    proof = Evidence(things, (), {})
+    return Report(told, compared, flips, {"negative": 400}, command=text, evidence=proof)
 
 
 @pytest.mark.parametrize("budget", [LEAST_BUDGET, 20_000, 60_000, 1_048_576])
@@ -294,7 +354,9 @@ def test_the_budget_is_kept_and_every_section_is_there(budget: int, text: str) -
     assert len(written) <= budget
     shown = written.decode()
     titles = re.findall("^### (.*)$", shown, re.MULTILINE)
-    assert titles == ["Rules", "Findings", "Suites", "Slices", "Waivers", "Worst flips"]
+    assert titles == [
+        *("Rules", "Findings", "Suites", "Slices", "Waivers", "Quarantine", "Worst flips", "Evidence")
+    ]
     assert "exit code 1" in shown.splitlines()[-1]
 
 
@@ -307,13 +369,15 @@ def test_lines_of_megabytes_are_cut_and_the_cut_is_told() -> None:
 
 
 def test_every_row_is_shown_or_counted() -> None:
-    shown = rendered(large_report("name"), budget=30_000, flips=400, slices=400)
+    shown = rendered(large_report("name"), budget=45_000, flips=400, slices=400)
     for title, row_start in (
         ("Rules", "| ❌ "),
         ("Findings", "- **warns**"),
         ("Suites", "| `"),
         ("Slices", "| `"),
         ("Waivers", "| applied"),
+        ("Quarantine", "| applied"),
+        ("Evidence", "| log"),
         ("Worst flips", "- **right"),
     ):
         part = section(shown, title)
@@ -337,6 +401,16 @@ def test_a_larger_budget_is_used() -> None:
 @settings(max_examples=30, deadline=None)
 def test_the_least_budget_holds_whatever_the_names(text: str) -> None:
     assert len(MarkdownReport(budget=LEAST_BUDGET).render(large_report(text * 10))) <= LEAST_BUDGET
+
+
+@pytest.mark.parametrize("text", ["name", "日本" * 2000, "🎉" * 500])
+def test_the_default_fits_a_comment_and_a_mebibyte_fits_a_step_summary(text: str) -> None:
+    # a comment is counted in characters, which are never more than bytes; a step summary in bytes
+    comment = MarkdownReport(flips=400, slices=400).render(large_report(text))
+    assert len(comment.decode().encode("utf-16-le")) // 2 <= 65_536
+    assert len(comment) > 50_000
+    summary = MarkdownReport(budget=1_048_576, flips=400, slices=400).render(large_report(text))
+    assert len(comment) < len(summary) <= 1_048_576
 
 
 # ------------------------------------------------------------------------------- options, sameness
@@ -377,8 +451,8 @@ def test_a_rule_of_its_own_name_and_a_lower_limit_are_worded() -> None:
         replace(rule_result(), measure=None),
     )
     text = section(rendered(report(verdict=verdict(rules=results))), "Rules")
-    assert "| `accuracy_new` at least 0.7 |" in text
-    assert "| no worse than noise |" in text
+    assert "| `accuracy_new` at least 0.7 (`policy.toml:4`) |" in text
+    assert "| no worse than noise (`policy.toml:4`) |" in text
     assert "| `maths` | ∅ |" in text
 
 

@@ -55,7 +55,23 @@ def test_a_row_a_flip_with_all_its_columns() -> None:
         "old_output": "It is 4.",
         "new_output": "It is 5.",
         "waived": "known",
+        "size": "",
+        "old_margin": "",
+        "new_margin": "",
     }
+
+
+def test_sizes_and_margins_are_numbers_in_both_tables() -> None:
+    flips = (flip(1, size=0.5, old_margin=2.25, new_margin=-1e-7), flip(2, new_margin=-math.inf))
+    names = ("size", "old_margin", "new_margin")
+    cells = [[row[name] for name in names] for row in rows_of(report(flips=flips))]
+    assert cells == [["0.5", "2.25", "-1e-07"], ["", "", ""]]
+    table = table_of(report(flips=flips))
+    assert [table.column(name).to_pylist() for name in names] == [
+        [0.5, None],
+        [2.25, None],
+        [-1e-7, None],
+    ]
 
 
 def test_the_file_is_rfc_4180() -> None:
@@ -72,7 +88,7 @@ def test_what_is_not_known_is_an_empty_cell() -> None:
 
 def test_no_flips_make_a_table_without_rows() -> None:
     assert rows_of(report(flips=())) == []
-    assert CsvReport().render(report(flips=())).endswith(b'"waived"\r\n')
+    assert CsvReport().render(report(flips=())).endswith(b'"new_margin"\r\n')
 
 
 @pytest.mark.parametrize(
@@ -188,7 +204,8 @@ def test_columns_are_typed_and_null_is_not_empty() -> None:
     types = {field.name: str(field.type) for field in table.schema}
     assert types["tags"].startswith("map<string, string")
     texts = dict.fromkeys(COLUMNS, "string")
-    scores = {"old_score": "double", "new_score": "double", "tags": types["tags"]}
+    numbers = ("old_score", "new_score", "size", "old_margin", "new_margin")
+    scores = {**dict.fromkeys(numbers, "double"), "tags": types["tags"]}
     assert types == {**texts, **scores, "instance_id": "int64"}
     assert table.column("old_answer").to_pylist() == [None, ""]
     assert table.column("old_score").to_pylist() == [None, None]

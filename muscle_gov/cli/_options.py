@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 STORE = "muscle-gov.duckdb"
-FORMATS = ("html", "markdown", "json", "csv", "parquet", "junit")
+FORMATS = ("html", "markdown", "json", "csv", "parquet", "junit", "sarif")
 
 
 def chain(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -117,11 +117,17 @@ gate_options = chain(
     ),
     click.option("--waivers", type=click.Path(path_type=Path), help="TOML file with waivers."),
     click.option(
+        "--quarantine",
+        type=click.Path(path_type=Path),
+        help="TOML file with flaky items to set aside (see `muscle-gov flaky`).",
+    ),
+    click.option(
         "--coverage",
         type=share,
         metavar="SHARE",
         help="Least share of instances with a score on both sides.  [default: 0.99]",
     ),
+    click.option("--explain", is_flag=True, help="Say of each rule why, and what would make it pass."),
 )
 
 output_options = chain(
@@ -131,6 +137,7 @@ output_options = chain(
     click.option("--csv", metavar="FILE", help="Write the flips as CSV."),
     click.option("--parquet", metavar="FILE", help="... as Parquet."),
     click.option("--junit", metavar="FILE", help="Write the rules as JUnit XML."),
+    click.option("--sarif", metavar="FILE", help="... as SARIF, for code scanning."),
     click.option(
         "--report",
         "reports",
@@ -144,6 +151,15 @@ output_options = chain(
         multiple=True,
         metavar="NAME.OPTION=VALUE",
         help="Option of a report format: html.max_flips=500 (see `muscle-gov plugins html`).",
+    ),
+    click.option(
+        "--folder",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Write every report format into a folder, with all that `muscle-gov verify` needs.",
+    ),
+    click.option(
+        "--replace-folder", is_flag=True, help="Write over an earlier report folder of that name."
     ),
 )
 
@@ -200,7 +216,15 @@ def policy_of(
     base: Policy | None = None,
 ) -> Policy:
     """The policy that `gate_options` ask for; without any of them, `base` or no gate at all."""
-    from muscle_gov.config import check_coverage, load_policy, load_waivers, make_gate, parse_rule
+    from muscle_gov.config import (
+        add_rules,
+        check_coverage,
+        load_policy,
+        load_quarantine,
+        load_waivers,
+        make_gate,
+        parse_rule,
+    )
     from muscle_gov.settings import Policy
 
     policy = load_policy(given["policy"], plugins) if given["policy"] else base or Policy()
@@ -214,14 +238,14 @@ def policy_of(
     for problem in () if coverage is None else check_coverage(coverage):
         raise UsageError(f"--{problem}")
     if rules or (coverage is not None and policy.gate is not None):
-        before = policy.gate or make_gate(())
-        least = before.coverage if coverage is None else coverage
-        # made anew, so that its digest is that of all that is asked
-        policy = replace(policy, gate=make_gate((*before.rules, *rules), least))
+        policy = replace(policy, gate=add_rules(policy.gate or make_gate(()), rules, coverage))
     elif coverage is not None:
         raise UsageError("--coverage: needs a rule to go with it (--max, --min or --policy)")
     if given["waivers"]:
         policy = replace(policy, waivers=(*policy.waivers, *load_waivers(given["waivers"])))
+    if given["quarantine"]:
+        entries = (*policy.quarantine, *load_quarantine(given["quarantine"]))
+        policy = replace(policy, quarantine=tuple(dict.fromkeys(entries)))
     return policy
 
 
@@ -259,12 +283,38 @@ def outputs_of(plugins: Plugins, given: Mapping[str, Any]) -> dict[str, str]:
         if name in wanted:
             raise UsageError(f"the {name} report is asked for twice: {wanted[name]} and {file}")
         wanted[name] = file
+    _check_folder(given, wanted)
     return wanted
+
+
+def _check_folder(given: Mapping[str, Any], outputs: Mapping[str, str]) -> None:
+    """Refuse a report folder that could not be written, or would swallow another file."""
+    folder: Path | None = given["folder"]
+    if folder is None:
+        if given["replace_folder"]:
+            raise UsageError("--replace-folder: there is no --folder to replace")
+        return
+    from muscle_gov.folder import check_folder
+
+    check_folder(folder, given["replace_folder"])
+    for what, file in (*outputs.items(), ("store", given["store"])):
+        if file not in ("-", ":memory:") and Path(file).resolve().is_relative_to(folder.resolve()):
+            raise UsageError(f"{file}: lies in the report folder {folder}; put the {what} elsewhere")
+
+
+def folder_options(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Report format → its `--report-option`s."""
+    found: dict[str, list[str]] = {}
+    for pair in given["report_options"]:
+        name, _, option = pair.partition(".")
+        found.setdefault(name, []).append(option)
+    return {name: reader_options(options) for name, options in found.items()}
 
 
 def formats_of(plugins: Plugins, given: Mapping[str, Any], outputs: Mapping[str, str]) -> dict[str, Any]:
     """The report formats of `outputs`, made with their `--report-option`s before any work is done."""
-    options: dict[str, list[str]] = {name: [] for name in outputs}
+    names = outputs if given["folder"] is None else plugins.names("reports")
+    options: dict[str, list[str]] = {name: [] for name in names}
     for pair in given["report_options"]:
         name, dot, option = pair.partition(".")
         if not dot or "=" not in option:
@@ -272,7 +322,12 @@ def formats_of(plugins: Plugins, given: Mapping[str, Any], outputs: Mapping[str,
         if name not in options:
             raise UsageError(f"--report-option {pair}: no {name} report is asked for")
         options[name].append(option)
-    return {name: plugins.make("reports", name, reader_options(some)) for name, some in options.items()}
+    made = {
+        name: plugins.make("reports", name, reader_options(some))
+        for name, some in options.items()
+        if some or name in outputs
+    }
+    return {name: made[name] for name in outputs}
 
 
 def check_outputs(outputs: Mapping[str, str], inputs: Iterable[Path | str | None]) -> None:

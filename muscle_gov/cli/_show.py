@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from muscle_gov.data import Flip, Measure, Report, RuleResult, SuiteFigures
+    from muscle_gov.data import Flip, Measure, Report, SuiteFigures
     from muscle_gov.plugins import Plugins
     from muscle_gov.settings import Policy
 
@@ -37,7 +36,7 @@ STYLES = {
     "INCOMPARABLE": "bold magenta",
     "NOT JUDGED": "bold",
 }
-_LEVELS = {"blocks": ("✗", "red"), "warns": ("!", "yellow"), "notes": ("·", "dim")}
+LEVELS = {"blocks": ("✗", "red"), "warns": ("!", "yellow"), "notes": ("·", "dim")}
 
 
 def console(stderr: bool = False) -> Console:
@@ -92,11 +91,13 @@ def warn_of_policy(policy: Policy, plugins: Plugins, quiet: bool) -> None:
 # ------------------------------------------------------------------------------------- a comparison
 
 
-def show_report(report: Report, worst: int, quiet: bool) -> None:
-    """A comparison with its verdict, for a person at a terminal."""
+def show_report(report: Report, worst: int, quiet: bool, explain: bool = False) -> None:
+    """A comparison with its verdict, for a person at a terminal; with `explain` what to do about it."""
+    from muscle_gov.cli import _verdict
+
     out = console()
     comparison = report.comparison
-    out.print(_text(f"{visible(comparison.old.name)}  →  {visible(comparison.new.name)}", "bold"))
+    out.print(styled(f"{visible(comparison.old.name)}  →  {visible(comparison.new.name)}", "bold"))
     for kind, columns in (("binary", _BINARY), ("graded", _GRADED)):
         figures = [f for f in comparison.suites if f.kind == kind]
         if figures:
@@ -107,29 +108,7 @@ def show_report(report: Report, worst: int, quiet: bool) -> None:
     if not quiet:
         _show_findings(out, report)
         _show_worst(out, report, worst)
-    _show_rules(out, report.verdict.rules)
-    for applied in report.verdict.waivers:
-        waiver = applied.waiver
-        what = waiver.instance or waiver.slice
-        flips = "1 flip" if applied.flips == 1 else f"{applied.flips} flips"
-        words = f"waiver {applied.status}: {waiver.suite} {what}, {flips}"
-        words += f" ({waiver.reason}; {waiver.owner}, until {waiver.expires})"
-        out.print(_text(visible(words), "yellow" if applied.status != "applied" else ""))
-    _show_verdict(out, report)
-
-
-def _show_verdict(out: Console, report: Report) -> None:
-    """The last line. Rules have told their reasons above it, so it counts them."""
-    verdict = report.verdict
-    status = verdict.status.value
-    deciding = [r for r in verdict.rules if r.rule.tier != "advisory"]
-    counts = Counter(r.status.value for r in deciding)
-    blocked = any(f.level == "blocks" for f in verdict.findings)
-    words = verdict.reason
-    if deciding and not blocked:
-        words = ", ".join(f"{n} of {len(deciding)} rules {name}" for name, n in counts.items())
-    text = f"{visible(words)} (exit code {verdict.exit_code})"
-    out.print(_text(f"verdict: {SIGNS[status]} {status}", STYLES[status]), _text(text))
+    _verdict.show_verdict(out, report, explain)
 
 
 def _show_noise(out: Console, suites: Sequence[SuiteFigures]) -> None:
@@ -147,10 +126,10 @@ def _show_noise(out: Console, suites: Sequence[SuiteFigures]) -> None:
             ):
                 words += f"; above it NFR has {100 * excess.value:+.1f} points"
                 words += f" [{100 * excess.low:+.1f}, {100 * excess.high:+.1f}]"
-            out.print(_text(visible(words)))
+            out.print(styled(visible(words)))
 
 
-def _text(words: str, style: str = "") -> Any:
+def styled(words: str, style: str = "") -> Any:
     from rich.text import Text
 
     return Text(words, style=style)
@@ -192,7 +171,7 @@ def _suites_table(figures: Sequence[SuiteFigures], columns: Sequence[tuple[str, 
         pairs = f"{one.n_pairs:,}"
         if one.coverage < 1:
             pairs += f" of {one.n_union:,}"
-        table.add_row(_text(visible(one.suite)), pairs, *cells, p_text(p))
+        table.add_row(styled(visible(one.suite)), pairs, *cells, pstyled(p))
     return table
 
 
@@ -212,7 +191,7 @@ def number(measure: Measure | None, form: str) -> str:
     return f"{100 * value:.1f}%" if form == "interval" else f"{value:.4g}"
 
 
-def p_text(p: float | None) -> str:
+def pstyled(p: float | None) -> str:
     """A p value in few characters."""
     if p is None:
         return "–"
@@ -221,10 +200,10 @@ def p_text(p: float | None) -> str:
 
 def _show_findings(out: Console, report: Report) -> None:
     for finding in report.comparison.findings:
-        sign, style = _LEVELS[finding.level]
+        sign, style = LEVELS[finding.level]
         where = f"{finding.suite}: " if finding.suite else ""
         code = f" [{finding.code}]" if finding.level == "blocks" else ""
-        out.print(_text(f"{sign} {visible(where + finding.message)}{code}", style))
+        out.print(styled(f"{sign} {visible(where + finding.message)}{code}", style))
 
 
 def _show_worst(out: Console, report: Report, worst: int) -> None:
@@ -232,7 +211,7 @@ def _show_worst(out: Console, report: Report, worst: int) -> None:
     total = sum(report.flip_counts.values())
     where = f" --store {report.store}" if report.store not in (None, STORE) else ""
     more = f" (the worst {worst}; `muscle-gov flips{where}` lists all)" if total > worst > 0 else ""
-    out.print(_text(f"flips: {counts or 'none'}{more}"))
+    out.print(styled(f"flips: {counts or 'none'}{more}"))
     for flip, _ in zip(report.flips, range(worst), strict=False):
         line = (
             f"  {flip.kind.replace('_', ' '):<15}{one_line(flip.suite, 40)}  {one_line(flip.key, 24)}  "
@@ -240,16 +219,7 @@ def _show_worst(out: Console, report: Report, worst: int) -> None:
         line += f"{one_line(flip.old_answer, 28)} → {one_line(flip.new_answer, 28)}"
         if flip.target is not None:
             line += f"  (target {one_line(flip.target, 28)})"
-        out.print(_text(line, "dim"), no_wrap=True, overflow="ellipsis")
-
-
-def _show_rules(out: Console, rules: Sequence[RuleResult]) -> None:
-    for result in rules:
-        status = result.status.value
-        tier = "" if result.rule.tier == "critical" else f" ({result.rule.tier})"
-        out.print(
-            _text(f"{SIGNS[status]} {status:<12}", STYLES[status]), _text(visible(result.reason) + tier)
-        )
+        out.print(styled(line, "dim"), no_wrap=True, overflow="ellipsis")
 
 
 def show_flip(flip: Flip) -> None:
@@ -257,9 +227,9 @@ def show_flip(flip: Flip) -> None:
     from rich.text import Text
 
     out = console()
-    out.print(_text(f"{flip.kind}  {visible(flip.suite)}  {visible(flip.key)}", "bold"))
+    out.print(styled(f"{flip.kind}  {visible(flip.suite)}  {visible(flip.key)}", "bold"))
     for name, value in flip.tags.items():
-        out.print(_text(f"  {visible(name)}: {visible(str(value))}", "dim"))
+        out.print(styled(f"  {visible(name)}: {visible(str(value))}", "dim"))
     texts: tuple[tuple[str, str | None], ...] = (
         ("prompt", flip.prompt),
         ("prompt of the new model", flip.new_prompt),
@@ -269,13 +239,13 @@ def show_flip(flip: Flip) -> None:
     )
     for title, text in texts:
         if text is not None:
-            out.print(_text(f"── {title}", "bold dim"))
-            out.print(_text(visible(text)))
+            out.print(styled(f"── {title}", "bold dim"))
+            out.print(styled(visible(text)))
     if flip.waived:
-        out.print(_text(f"waived: {visible(flip.waived)}", "yellow"))
+        out.print(styled(f"waived: {visible(flip.waived)}", "yellow"))
     if flip.old_output is None or flip.new_output is None:
         return
-    out.print(_text("── output: [-only old-] {+only new+}", "bold dim"))
+    out.print(styled("── output: [-only old-] {+only new+}", "bold dim"))
     diff = Text()
     marks = {"=": ("", "", ""), "-": ("[-", "-]", "red"), "+": ("{+", "+}", "green")}
     for kind, piece in word_diff(flip.old_output, flip.new_output):

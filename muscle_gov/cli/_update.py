@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from muscle_gov.cli import _candidates, _options, _show
+from muscle_gov.cli import _candidates, _options, _show, _writing
 
 if TYPE_CHECKING:
     from muscle_gov.config import Update
     from muscle_gov.pipeline import Judged
     from muscle_gov.plugins import Plugins
+    from muscle_gov.store import Store
 
 
 def command_line() -> str:
@@ -51,23 +52,23 @@ def store_of(given: Mapping[str, Any], update: Update) -> str:
 def inputs(sources: Iterable[Any], store: str, given: Mapping[str, Any]) -> list[Any]:
     """Files that no report may overwrite."""
     logs = [path for source in sources for path in (source.path, *source.reruns)]
-    return [*logs, store, given["policy"], given["waivers"], given["config"]]
+    return [*logs, store, given["policy"], given["waivers"], given["quarantine"], given["config"]]
 
 
 def tell(
+    store: Store,
+    plugins: Plugins,
     judged: Judged,
-    formats: Mapping[str, Any],
-    outputs: Mapping[str, str],
+    asked: tuple[Mapping[str, Any], Mapping[str, str]],
     given: Mapping[str, Any],
-    store: str,
 ) -> int:
-    """Show the comparison, write the reports; returns the exit code."""
-    quiet = given["quiet"]
+    """Show the comparison, write the reports `asked` for, (formats, outputs); returns the exit code."""
+    outputs, quiet = asked[1], given["quiet"]
     if "-" not in outputs.values():
-        _show.show_report(judged.report, given["worst"], quiet)
+        _show.show_report(judged.report, given["worst"], quiet, given["explain"])
         if judged.report.candidates:
             _candidates.show(judged.report.candidates, judged.comparison)
-    _show.write_reports(formats, judged.report, outputs, quiet)
-    if store != ":memory:":
-        _show.say(f"kept as {judged.comparison.id} in {store}", quiet)
+    _writing.write(store, plugins, judged.report, asked, given)
+    if store.path != ":memory:":
+        _show.say(f"kept as {judged.comparison.id} in {store.path}", quiet)
     return judged.verdict.exit_code

@@ -77,7 +77,7 @@ def compare(old: Path | None, new: Path | None, config: Path | None, **given: An
             judged = compare_logs(
                 store, plugins, *sources, settings, policy, _update.command_line(), counter
             )
-        return _update.tell(judged, formats, outputs, given, store_path)
+        return _update.tell(store, plugins, judged, (formats, outputs), {**given, "config": config})
 
 
 def _everything(

@@ -17,7 +17,8 @@ from muscle_gov.text import visible
 def check(file: Path | None, schema: bool) -> int:
     """Check a config FILE and tell every problem at once, each with its line.
 
-    FILE may describe a whole update, hold only a policy ([gate]), or hold waivers ([[waiver]]).
+    FILE may describe a whole update, hold only a policy ([gate]), or hold waivers ([[waiver]]) or a
+    quarantine ([[quarantine]]).
 
     \b
     Examples:
@@ -46,31 +47,48 @@ def _checked(file: Path) -> tuple[str, ...]:
     if "waiver" in tables:
         config.load_waivers(file)
         return ()
+    if isinstance(tables.get("quarantine"), list):
+        config.load_quarantine(file)
+        return ()
     plugins = _options.load_plugins(file)
     if "gate" in tables and not {"old", "new", "models", "suites"} & tables.keys():
         return config.warnings_of(config.load_policy(file, plugins), plugins)
     return config.load_update(file, plugins).warnings
 
 
-@click.command(cls=Command, short_help="Write a commented example of an update.toml.")
-@click.argument("file", type=click.Path(path_type=Path), default=Path("update.toml"))
+@click.command(cls=Command, short_help="Write a commented example of an update.toml or a policy.")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--run", "runs", is_flag=True, help="An example that runs models, not one of logs.")
+@click.option(
+    "--preset",
+    type=click.Choice(["default", "strict", "exploratory"]),
+    default="default",
+    show_default=True,
+    help="Which rules: what most updates need; for what nobody can take back; to look, never to pass.",
+)
+@click.option("--policy", "alone", is_flag=True, help="Only the policy, to judge many updates by.")
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
-def init(file: Path, runs: bool, force: bool) -> int:
-    """Write a commented example of a config to FILE (default: update.toml).
+def init(file: Path | None, runs: bool, preset: str, alone: bool, force: bool) -> int:
+    """Write a commented example of a config to FILE (default: update.toml, or policy.toml).
 
     \b
     Examples:
       muscle-gov init                  (then put in the paths of your logs)
       muscle-gov init --run            (then put in your models and questions)
+      muscle-gov init --preset strict
+      muscle-gov init --policy --preset strict release-policy.toml
       muscle-gov check update.toml
     """
-    from muscle_gov.config import example_text
+    from muscle_gov.config import example_text, policy_text
 
+    if alone and runs:
+        raise UsageError("--policy writes only the rules, so --run has nothing to say; leave one out")
+    file = file or Path("policy.toml" if alone else "update.toml")
     _options.check_place(str(file))
     if file.exists() and not force:
         raise UsageError(f"{file}: is there already; --force writes over it")
-    _show.write_file(file, example_text(runs).encode())
-    what = "run" if runs else "compare --config"
+    text = policy_text(preset) if alone else example_text(runs, preset)
+    _show.write_file(file, text.encode())
+    what = "gate --policy" if alone else "run" if runs else "compare --config"
     print(visible(f"wrote {file}; then: muscle-gov {what} {file}"))
     return 0

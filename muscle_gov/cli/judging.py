@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from muscle_gov.cli import Command, _options, _show
+from muscle_gov.cli import Command, _options, _show, _writing
 from muscle_gov.errors import UsageError
 
 
@@ -26,6 +26,7 @@ def gate(comparison: str | None, **given: Any) -> int:
     Examples:
       muscle-gov gate --policy policy.toml
       muscle-gov gate 20261120-3f9a1c --max nfr=1% --junit gate.xml
+      muscle-gov gate --policy policy.toml --explain
     """
     from muscle_gov.pipeline import judge_again
     from muscle_gov.settings import CompareSettings
@@ -40,7 +41,7 @@ def gate(comparison: str | None, **given: Any) -> int:
     if policy.gate is None:
         raise UsageError("say what to judge by: --policy FILE, or rules such as --max nfr=2%")
     outputs = _options.outputs_of(plugins, given)
-    _options.check_outputs(outputs, [given["store"], given["policy"], given["waivers"]])
+    _options.check_outputs(outputs, _read_by(given))
     _show.warn_of_policy(policy, plugins, given["quiet"])
     formats = _options.formats_of(plugins, given, outputs)
     with open_store(given["store"], make=False) as store:
@@ -52,9 +53,14 @@ def gate(comparison: str | None, **given: Any) -> int:
             )
         judged = judge_again(store, plugins, saved, policy, keep=True, allow=given["allow"])
         if "-" not in outputs.values():
-            _show.show_report(judged.report, given["worst"], given["quiet"])
-        _show.write_reports(formats, judged.report, outputs, given["quiet"])
+            _show.show_report(judged.report, given["worst"], given["quiet"], given["explain"])
+        _writing.write(store, plugins, judged.report, (formats, outputs), given)
         return judged.verdict.exit_code
+
+
+def _read_by(given: dict[str, Any]) -> list[Any]:
+    """Files that no report may overwrite."""
+    return [given[name] for name in ("store", "policy", "waivers", "quarantine")]
 
 
 @click.command(cls=Command, short_help="Write reports of a stored comparison.")
@@ -71,6 +77,7 @@ def report(comparison: str | None, **given: Any) -> int:
     Examples:
       muscle-gov report --html report.html
       muscle-gov report 20261120-3f9a1c --md summary.md --csv flips.csv
+      muscle-gov report --folder release-2.1
     """
     from muscle_gov.mend import list_candidates
     from muscle_gov.pipeline import judge_again, policy_of_verdict
@@ -81,12 +88,13 @@ def report(comparison: str | None, **given: Any) -> int:
         saved = records.find_comparison(store, comparison)
         plugins = load(block=saved.blocked)
         outputs = _options.outputs_of(plugins, given)
-        if not outputs:
-            raise UsageError("say what to write: --html FILE, --md FILE, --json FILE ...")
+        if not outputs and given["folder"] is None:
+            raise UsageError("say what to write: --html FILE, --md FILE, --json FILE, --folder DIR ...")
         _options.check_outputs(outputs, [given["store"]])
         formats = _options.formats_of(plugins, given, outputs)
         policy, allow = policy_of_verdict(store, saved.id)
         found = list_candidates(store, plugins, saved.id, policy, allow)
         judged = judge_again(store, plugins, saved, policy, keep=False, allow=allow)
-        _show.write_reports(formats, replace(judged.report, candidates=found), outputs, given["quiet"])
+        report = replace(judged.report, candidates=found)
+        _writing.write(store, plugins, report, (formats, outputs), given)
     return 0

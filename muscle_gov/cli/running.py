@@ -87,7 +87,7 @@ def run(config: Path, **given: Any) -> int:
                 judged = run_mend(store, plugins, update, predicting, command, watch_fit)
             else:
                 judged = run_update(store, plugins, update, predicting, command, counter)
-        return _update.tell(judged, formats, outputs, given, store_path)
+        return _update.tell(store, plugins, judged, (formats, outputs), {**given, "config": config})
 
 
 @click.command(cls=Command, short_help="Run models on suites and keep their answers.")

@@ -1,4 +1,4 @@
-"""TOML in, frozen settings out: an update, a policy or waivers, with every problem told at once.
+"""TOML in, frozen settings out: an update, a policy, waivers or a quarantine, all problems at once.
 
 A file describes what is asked for and nothing else is looked up in it: it has no variables, no
 includes and no code. Relative paths are relative to the file, so that a checklist may be run from
@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from muscle_gov.config.examples import PRESETS, example_text, policy_text
+from muscle_gov.config.lists import list_files
 from muscle_gov.config.mending import (
     Finetune,
     Mending,
@@ -22,15 +24,21 @@ from muscle_gov.config.mending import (
 )
 from muscle_gov.config.models import LiveModel, made_here, models_of, suites_of
 from muscle_gov.config.rules import (
+    add_rules,
     check_coverage,
     gate_of,
-    load_waivers,
     make_gate,
     parse_rule,
-    waivers_of,
     warnings_of,
 )
 from muscle_gov.config.schema import json_schema, write_schema
+from muscle_gov.config.signed import (
+    beside,
+    load_quarantine,
+    load_waivers,
+    quarantine_of,
+    waivers_of,
+)
 from muscle_gov.config.sources import no_such, source_of, unreadable
 from muscle_gov.config.tables import (
     COMPARE,
@@ -49,7 +57,7 @@ from muscle_gov.config.tables import (
     make,
     read_document,
 )
-from muscle_gov.errors import ConfigError, did_you_mean
+from muscle_gov.errors import did_you_mean
 from muscle_gov.hookspecs import Suite
 from muscle_gov.plugins import ALLOW_VARIABLE, OWN_DISTRIBUTION, Plugins, listed, normal
 from muscle_gov.settings import (
@@ -62,6 +70,7 @@ from muscle_gov.settings import (
 )
 
 __all__ = [
+    "PRESETS",
     "TABLES",
     "Finetune",
     "LiveModel",
@@ -69,16 +78,19 @@ __all__ = [
     "PluginLists",
     "Table",
     "Update",
+    "add_rules",
     "check_coverage",
     "example_text",
     "json_schema",
     "load_policy",
+    "load_quarantine",
     "load_update",
     "load_waivers",
     "made_here",
     "make_gate",
     "parse_rule",
     "plugin_lists",
+    "policy_text",
     "warnings_of",
     "write_schema",
 ]
@@ -202,14 +214,6 @@ def plugin_lists(path: Path) -> PluginLists:
     return lists
 
 
-def example_text(runs: bool = False) -> str:
-    """The commented example of a file that describes an update: of two logs, or of models to run."""
-    from importlib.resources import files
-
-    name = "example_run.toml" if runs else "example_update.toml"
-    return files("muscle_gov").joinpath(name).read_text(encoding="utf-8")
-
-
 # ------------------------------------------------------------------------------------- its single parts
 
 
@@ -230,7 +234,7 @@ def _side(
 
 def _top(document: Document) -> TopKeys:
     check_keys(document.data, TOP, (), document.problems, TABLE_NAMES)
-    for key in ("store", "waivers"):
+    for key in ("store", "waivers", "quarantine"):
         if document.data.get(key) == "":
             document.problems.add((key,), "must not be empty; leave the key out instead")
     return make(TopKeys, document.data, (), document.problems) or TopKeys()
@@ -267,19 +271,11 @@ def _unknown_plugins(lists: PluginLists, plugins: Plugins) -> Iterable[str]:
 
 def _policy(document: Document, top: TopKeys, plugins: Plugins) -> Policy:
     gate: Gate | None = gate_of(document, plugins) if "gate" in document.data else None
-    if not top.waivers:
-        return Policy(gate)
-    path = document.located(top.waivers)
-    try:
-        other = read_document(path)
-    except ConfigError as error:
-        for problem in error.problems:
-            document.problems.add(("waivers",), f"{error.where}: {problem}")
-        return Policy(gate)
-    waivers = waivers_of(other)
-    for problem in other.problems.listed():
-        document.problems.add(("waivers",), f"{path}: {problem}")
-    return Policy(gate, waivers)
+    return Policy(
+        gate,
+        waivers=beside(document, "waivers", top.waivers, waivers_of),
+        quarantine=beside(document, "quarantine", top.quarantine, quarantine_of),
+    )
 
 
 def _reports(document: Document, top: TopKeys, plugins: Plugins) -> Mapping[str, Path]:
@@ -306,9 +302,11 @@ def _reports(document: Document, top: TopKeys, plugins: Plugins) -> Mapping[str,
 def _inputs(document: Document, top: TopKeys) -> dict[Path, str]:
     """Files that no report may overwrite, and what they are."""
     taken = {_real(document.path): "this configuration"}
-    for key in ("store", "waivers"):
+    for key in ("store", "waivers", "quarantine"):
         if value := getattr(top, key):
             taken[_real(document.located(value))] = key
+    for place in list_files(document):
+        taken[_real(place)] = "gate.must_not_regress"
     for side in ("old", "new"):
         given = document.table(side).get("path")
         if isinstance(given, str) and given:

@@ -1,4 +1,4 @@
-"""Rules and waivers from a file or a command line; nothing that could be meant otherwise is accepted.
+"""Rules from a file or a command line; nothing that could be meant otherwise is accepted.
 
 A gate carries the digest of all that it asks for, so that a verdict says which policy it followed.
 """
@@ -12,14 +12,14 @@ import math
 import re
 from collections.abc import Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Literal
 
 from muscle_gov.config.lines import KeyPath
-from muscle_gov.config.tables import GATE, RULES, WAIVER, Document, check_keys, make, read_document
-from muscle_gov.errors import UsageError, did_you_mean
+from muscle_gov.config.lists import lists_of
+from muscle_gov.config.tables import GATE, RULES, Document, check_keys, make
+from muscle_gov.errors import UsageError
 from muscle_gov.plugins import Plugins
-from muscle_gov.settings import Gate, Policy, Rule, Waiver, check_rule, check_waiver
+from muscle_gov.settings import Gate, MustNotRegress, Policy, Rule, check_rule
 
 FORMS = "nfr=0.02, nfr=2%, gsm8k*:nfr=0.02, gsm8k[subject=math]:nfr=0.02 or (all):nfr=0.01"
 _NUMBER = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)\s*(%?)")
@@ -75,23 +75,55 @@ def _limit(rule: str, text: str) -> float:
 # ------------------------------------------------------------------------------------------ in a file
 
 
-def make_gate(rules: Sequence[Rule], coverage: float = 0.99) -> Gate:
-    """A gate with the digest of what it asks for. Raises UsageError for a coverage that is no share."""
+def make_gate(
+    rules: Sequence[Rule],
+    coverage: float = 0.99,
+    lists: Sequence[MustNotRegress] = (),
+    places: Sequence[str | None] = (),
+) -> Gate:
+    """A gate with the digest of what it asks for; `places` are those of the rules.
+
+    Raises UsageError for a coverage that is no share.
+    """
     for problem in check_coverage(coverage):
         raise UsageError(problem)
-    return Gate(tuple(rules), coverage, digest_of(rules, coverage))
+    digest = digest_of(rules, coverage, lists)
+    return Gate(tuple(rules), coverage, digest, tuple(lists), tuple(places))
+
+
+def add_rules(gate: Gate, rules: Sequence[Rule], coverage: float | None = None) -> Gate:
+    """The gate with further rules of a command line, made anew so that its digest is of all of them."""
+    places = (*gate.places, *[None] * (len(gate.rules) - len(gate.places) + len(rules)))
+    least = gate.coverage if coverage is None else coverage
+    return make_gate((*gate.rules, *rules), least, gate.must_not_regress, places)
 
 
 def check_coverage(coverage: float) -> list[str]:
     return [] if 0 < coverage <= 1 else [f"coverage: {coverage:g} must be above 0 and at most 1"]
 
 
-def digest_of(rules: Sequence[Rule], coverage: float) -> str:
-    """SHA-256 of the canonical JSON of the rules and the coverage: keys sorted, no white space.
+def digest_of(rules: Sequence[Rule], coverage: float, lists: Sequence[MustNotRegress] = ()) -> str:
+    """SHA-256 of the canonical JSON of the rules, the coverage and the lists: keys sorted, no white
+    space.
 
-    The order of the rules is that of the file. Comments and layout do not count.
+    The order of the rules is that of the file. Comments, layout and names of files do not count; of a
+    list its instances do, in whatever order. A policy without lists has the digest that it always had.
     """
-    asked = {"coverage": float(coverage), "rules": [dataclasses.asdict(rule) for rule in rules]}
+    asked: dict[str, Any] = {
+        "coverage": float(coverage),
+        "rules": [dataclasses.asdict(rule) for rule in rules],
+    }
+    if lists:
+        asked["must_not_regress"] = [
+            {
+                "name": one.name,
+                "suites": one.suites,
+                "slice": one.slice,
+                "tier": one.tier,
+                "listed": sorted({(suite or "", key) for suite, key in one.listed}),
+            }
+            for one in lists
+        ]
     text = json.dumps(asked, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -106,12 +138,14 @@ def gate_of(document: Document, plugins: Plugins) -> Gate | None:
         problems.add(("gate", "rules"), "must be tables written [[gate.rules]], with two brackets")
         listed = [None]
     rules = [_rule(value, ("gate", "rules", i), document, plugins) for i, value in enumerate(listed)]
-    bare = {**table, "rules": []}
+    lists, are_sound = lists_of(document)
+    bare = {**table, "rules": [], "must_not_regress": []}
     gate = make(Gate, bare, ("gate",), problems, lambda made: check_coverage(made.coverage))
     sound = [rule for rule in rules if rule is not None]
-    if gate is None or len(sound) < len(rules):
+    if gate is None or len(sound) < len(rules) or not are_sound:
         return None
-    return make_gate(sound, gate.coverage)
+    places = [problems.place(("gate", "rules", i)) for i in range(len(rules))]
+    return make_gate(sound, gate.coverage, lists, places)
 
 
 def _rule(value: Any, path: KeyPath, document: Document, plugins: Plugins) -> Rule | None:
@@ -145,36 +179,6 @@ def range_of(metric: str, plugins: Plugins) -> tuple[float, float] | None:
     return bounds
 
 
-def load_waivers(path: Path) -> tuple[Waiver, ...]:
-    """The waivers of a file of `[[waiver]]` tables; expired ones too. Raises ConfigError."""
-    document = read_document(path)
-    waivers = waivers_of(document)
-    document.problems.tell()
-    return waivers
-
-
-def waivers_of(document: Document) -> tuple[Waiver, ...]:
-    """The sound waivers of a file; what is wrong with the others goes to its problems."""
-    problems = document.problems
-    for name in document.data:
-        if name != "waiver":
-            hint = did_you_mean(name, ["waiver"])
-            problems.add((name,), f"a file of waivers has only [[waiver]] tables; {hint}")
-    listed = document.data.get("waiver", [])
-    if not isinstance(listed, list):
-        problems.add(("waiver",), "must be tables written [[waiver]], with two brackets")
-        return ()
-    made = []
-    for i, value in enumerate(listed):
-        path = ("waiver", i)
-        if not isinstance(value, dict):
-            problems.add(path, "must be a table")
-            continue
-        check_keys(value, WAIVER, path, problems)
-        made.append(make(Waiver, value, path, problems, check_waiver))
-    return tuple(waiver for waiver in made if waiver is not None)
-
-
 # ------------------------------------------------------------------------------------------- warnings
 
 
@@ -182,11 +186,16 @@ def warnings_of(policy: Policy, plugins: Plugins) -> tuple[str, ...]:
     """What is allowed but hardly meant, one sentence each."""
     gate = policy.gate
     if gate is None:
-        idle = "waivers are given but no gate: nothing is judged, so nothing is waived"
-        return (idle,) if policy.waivers else ()
+        idle = []
+        if policy.waivers:
+            idle.append("waivers are given but no gate: nothing is judged, so nothing is waived")
+        if policy.quarantine:
+            idle.append("a quarantine is given but no gate: nothing is judged, so nothing is set aside")
+        return tuple(idle)
     found = []
-    if all(rule.tier == "advisory" for rule in gate.rules):
-        what = "only advisory rules" if gate.rules else "no rules"
+    asked: list[Rule | MustNotRegress] = [*gate.rules, *gate.must_not_regress]
+    if all(one.tier == "advisory" for one in asked):
+        what = "only advisory rules" if asked else "no rules"
         found.append(f"the gate has {what}, so no update can pass it")
     for rule in gate.rules:
         low, high = range_of(rule.metric, plugins) or (-math.inf, math.inf)

@@ -14,6 +14,7 @@ from muscle_gov.config.tables import (
     COMPARE,
     FINETUNE,
     GATE,
+    LISTS,
     MEND,
     MITIGATIONS,
     MODELS,
@@ -40,6 +41,8 @@ def json_schema(plugins: Plugins) -> Schema:
     rules["properties"]["metric"]["examples"] = list(plugins.names("metrics"))
     gate = _table(GATE)
     gate["properties"]["rules"] |= {"items": rules, "default": []}
+    gate["properties"]["must_not_regress"] |= {"items": _lists()}
+    gate.pop("$defs", None)
     gate["required"] = []
     top = _table(TOP)
     named: dict[str, Schema] = {}
@@ -71,6 +74,13 @@ def json_schema(plugins: Plugins) -> Schema:
         },
         "$defs": dict(sorted(named.items())),
     }
+
+
+def _lists() -> Schema:
+    lists = _table(LISTS)
+    lists["oneOf"] = [{"required": [key]} for key in ("slice", "instances", "file")]
+    lists["properties"]["instances"]["minItems"] = 1
+    return lists
 
 
 def write_schema(path: Path, plugins: Plugins) -> None:

@@ -24,7 +24,9 @@ from muscle_gov.settings import (
     Gate,
     ImportSettings,
     MendSettings,
+    MustNotRegress,
     PredictSettings,
+    Quarantine,
     Rule,
     Source,
     Waiver,
@@ -45,6 +47,9 @@ class TopKeys:
     `:memory:` keeps nothing."""
     waivers: str | None = None
     """A TOML file of `[[waiver]]` tables: signed exceptions to the gate."""
+    quarantine: str | None = None
+    """A TOML file of `[[quarantine]]` tables: flaky items that are set aside, as `muscle-gov flaky`
+    proposes them."""
 
 
 @dataclass(frozen=True)
@@ -154,20 +159,24 @@ MITIGATIONS = Table(
 )
 MEND = Table("[mend]", str(MendSettings.__doc__), (MendSettings,))
 COMPARE = Table("[compare]", "How pairs are measured.", (CompareSettings,))
-GATE = Table("[gate]", "Rules and what they have in common.", (Gate,), ("digest",))
+GATE = Table("[gate]", "Rules and what they have in common.", (Gate,), ("digest", "places"))
 RULES = Table("[[gate.rules]]", str(Rule.__doc__), (Rule,))
+LISTS = Table(
+    "[[gate.must_not_regress]]", str(MustNotRegress.__doc__), (MustNotRegress,), ("listed", "place")
+)
 PLUGINS = Table("[plugins]", str(PluginLists.__doc__), (PluginLists,))
 WAIVER = Table("[[waiver]]", str(Waiver.__doc__), (Waiver,))
+QUARANTINE = Table("[[quarantine]]", " ".join(str(Quarantine.__doc__).split()), (Quarantine,))
 
 TABLES = (
-    *(TOP, OLD, NEW, MODELS, SUITES, PREDICT, COMPARE, GATE, RULES),
-    *(TRAINING, FINETUNE, MITIGATIONS, MEND, PLUGINS, WAIVER),
+    *(TOP, OLD, NEW, MODELS, SUITES, PREDICT, COMPARE, GATE, RULES, LISTS),
+    *(TRAINING, FINETUNE, MITIGATIONS, MEND, PLUGINS, WAIVER, QUARANTINE),
 )
 """All tables whose keys are fixed, in the order of a file. Beside them stand `[old.options]` and
 `[new.options]`, whose keys are the reader's options, and `[reports]`, whose keys are the names of
 report formats. `[models.NAME]`, `[suites.NAME]`, `[training.NAME]`, `[finetune.NAME]` and
-`[mitigations.NAME]` have the keys of the loader, suite or mitigation besides. `[[waiver]]` stands in a
-file of its own."""
+`[mitigations.NAME]` have the keys of the loader, suite or mitigation besides. `[[waiver]]` and
+`[[quarantine]]` stand in files of their own."""
 
 TABLE_NAMES = (
     "old",
@@ -212,6 +221,11 @@ class Problems:
             self.add((*table, *inner), rest)
         else:
             self.add(table, sentence)
+
+    def place(self, path: KeyPath) -> str:
+        """`file:line` of a key; the file alone where its line is not known."""
+        line = line_of(self._lines, path)
+        return f"{self.where}:{line}" if line else self.where
 
     def listed(self) -> list[str]:
         """One line for each problem, in the order of the file."""

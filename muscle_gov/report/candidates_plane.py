@@ -36,6 +36,8 @@ class Plane:
     front_told: str
     """Which of those that are meant to ship stand on the front; empty where there is no choice."""
     has_limits: bool
+    has_front: bool
+    """Whether a limit or a front is drawn, and so the key says what it is."""
 
 
 def plane_of(report: Report, place: Place) -> tuple[Plane | None, tuple[str, ...]]:
@@ -57,7 +59,8 @@ def plane_of(report: Report, place: Place) -> tuple[Plane | None, tuple[str, ...
         notes.append(f"Without a label in the picture, for want of room: {', '.join(map(str, left))}.")
     label = _in_words(place, spots, lines, floor, turned)
     has_limits = any(stroke.kind == "limit" for stroke in wide.strokes)
-    return Plane(label, wide, narrow, _front_told(place, spots, turned), has_limits), tuple(notes)
+    front_told = _front_told(place, spots, turned)
+    return Plane(label, wide, narrow, front_told, has_limits, bool(wide.front)), tuple(notes)
 
 
 def _front_told(place: Place, spots: Sequence[Spot], turned: bool) -> str:

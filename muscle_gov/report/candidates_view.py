@@ -27,7 +27,7 @@ from muscle_gov.report.candidates import (
 )
 from muscle_gov.report.candidates_plane import Plane, plane_of, shape_of
 from muscle_gov.report.figures import Cell, confidence_text
-from muscle_gov.report.verdict import STATUSES, StatusWords
+from muscle_gov.report.status import STATUSES, StatusWords
 from muscle_gov.text import one_line
 
 ROLES = {"update": "update", "mitigation": "mended update", "control": "control"}
@@ -101,10 +101,6 @@ class CandidatesView:
     blocks: tuple[Block, ...]
     tried: str
     """What it means that several were tried on the same answers; empty if one or none was."""
-    has_front: bool
-    has_limits: bool
-    has_numbers: bool
-    """Whether some picture shows a front, a limit, numbers for names, and so its legend says what."""
 
 
 def view_candidates(report: Report) -> CandidatesView | None:
@@ -113,15 +109,7 @@ def view_candidates(report: Report) -> CandidatesView | None:
         return None
     known = tuple(_known(report, one, n) for n, one in enumerate(report.candidates, 1))
     blocks = tuple(_block(report, place, known) for place in places_of(report))
-    planes = [block.plane for block in blocks if block.plane is not None]
-    return CandidatesView(
-        known,
-        blocks,
-        several_tried(report),
-        has_front=any(p.wide.front for p in planes),
-        has_limits=any(p.has_limits for p in planes),
-        has_numbers=any(p.wide.is_numbered or p.narrow.is_numbered for p in planes),
-    )
+    return CandidatesView(known, blocks, several_tried(report))
 
 
 def _known(report: Report, one: Candidate, number: int) -> Known:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from muscle_gov.data import Comparison, Measure, Outcome, SuiteFigures, Verdict
 from muscle_gov.report import bars, words
+from muscle_gov.report.status import StatusWords
 
 TOTAL_NAME = "All suites pooled"
 MAIN = {
@@ -20,6 +21,7 @@ MAIN = {
 }
 DRAWN = {"binary": ("accuracy_delta", "nfr"), "graded": ("score_delta", "regression_rate")}
 WORST_BY = {"binary": "nfr", "graded": "regression_rate"}
+MOST_OPEN_ROWS = 12
 KIND_TITLES = {"binary": "Right or wrong", "graded": "Scored on a scale"}
 Limits = Mapping[tuple[str, str, str | None], float]
 """(metric, suite, slice) → the limit that a rule sets there."""
@@ -73,6 +75,8 @@ class Row:
     mde_exact: str | None
     mark: str
     """`worse` or `better` where the change is more than noise, else empty."""
+    rule: StatusWords | None = None
+    """For a slice that a rule names: what the worst such rule found."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,11 @@ class Table:
     rows: tuple[Row, ...]
     undefined: tuple[str, ...] = ()
     """Figures left out because no row has them, each with the reason."""
+
+    @property
+    def is_long(self) -> bool:
+        """Too long to stand open where it is not the main one."""
+        return len(self.rows) > MOST_OPEN_ROWS
 
 
 @dataclass(frozen=True)
@@ -189,7 +198,7 @@ def _table(
         cells = []
         for name in metrics:
             limit = limits.get((name, one.suite, one.slice))
-            cells.append(_cell(name, one.measures.get(name), scales.get(name), limit, confidence))
+            cells.append(cell(name, one.measures.get(name), scales.get(name), limit, confidence))
         rows.append(_row(one, tuple(cells)))
     return Table(kind, KIND_TITLES[kind], caption, tuple(columns), tuple(rows))
 
@@ -200,9 +209,10 @@ def _scale(metric: str, figures: Sequence[SuiteFigures], limits: Limits) -> bars
     return bars.scale_of(metric, measures, [limits[p] for p in places if p in limits])
 
 
-def _cell(
+def cell(
     metric: str, measure: Measure | None, scale: bars.Scale | None, limit: float | None, confidence: str
 ) -> Cell:
+    """One figure of a table; `measure` is None where it was not measured."""
     if measure is None or measure.value is None:
         why = measure.method if measure is not None else "not measured here"
         return Cell(metric, words.NOT_KNOWN, None, "", None, None, why)
@@ -243,13 +253,14 @@ def _row(figures: SuiteFigures, cells: tuple[Cell, ...]) -> Row:
         p_raw=words.p_text(figures.p_value),
         p_raw_exact=_exact(figures.p_value),
         p_method=figures.p_method,
-        mde=_mde(figures),
+        mde=detectable(figures),
         mde_exact=_exact(figures.mde),
-        mark=_mark(figures),
+        mark=mark_of(figures),
     )
 
 
-def _mde(figures: SuiteFigures) -> str:
+def detectable(figures: SuiteFigures) -> str:
+    """The smallest true change that so many pairs would show."""
     if figures.mde is None:
         return words.NOT_KNOWN
     if figures.kind == "binary":
@@ -259,7 +270,7 @@ def _mde(figures: SuiteFigures) -> str:
     return "±" + words.number(figures.mde, "score", decimals)
 
 
-def _mark(figures: SuiteFigures) -> str:
+def mark_of(figures: SuiteFigures) -> str:
     """Whether the net change is told from noise at 5 %, by the adjusted p where there is one."""
     p = figures.p_value if figures.p_adjusted is None else figures.p_adjusted
     change = _value(figures, "accuracy_delta" if figures.kind == "binary" else "score_delta")
@@ -283,15 +294,15 @@ def slice_tables(comparison: Comparison, limits: Limits) -> tuple[Table, ...]:
         figures = [f for f in comparison.slices if f.kind == kind]
         if not figures:
             continue
-        figures.sort(key=lambda f: (-_surely(f), f.p_adjusted or 1.0, f.suite, f.slice or ""))
+        figures.sort(key=lambda f: (-surely(f), f.p_adjusted or 1.0, f.suite, f.slice or ""))
         chosen = [m for m in metrics if any(m in f.measures for f in figures)]
         caption = f"{KIND_TITLES[kind]}: slices, worst first, with {confidence} intervals"
-        style = (limits, confidence, [WORST_BY[kind]])
+        style = (limits, confidence, ())
         found.append(_table(kind, caption, chosen, figures, style))
     return tuple(found)
 
 
-def _surely(figures: SuiteFigures) -> float:
+def surely(figures: SuiteFigures) -> float:
     measure = figures.measures.get(WORST_BY[figures.kind])
     if measure is None or measure.value is None:
         return -1.0

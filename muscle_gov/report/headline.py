@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from muscle_gov.data import Comparison, Measure, Report, Status, SuiteFigures
+from muscle_gov.data import (
+    Candidate,
+    Comparison,
+    Measure,
+    Report,
+    RuleResult,
+    Status,
+    SuiteFigures,
+)
 from muscle_gov.report import words
 from muscle_gov.text import one_line
 
@@ -33,12 +41,34 @@ def _low(measure: Measure | None) -> float:
 def headline(report: Report) -> tuple[str, tuple[str, ...]]:
     """(the sentence, further ones)."""
     sentence, more = _figures_in_words(report)
-    more = (*more, *_beside(report))
+    more = (*more, *_tried(report), *_beside(report))
     if report.verdict.status is Status.INCOMPARABLE:
         # numbers that may be the harness's doing do not lead
         told = f"Taken at face value: {sentence[:1].lower()}{sentence[1:]}"
         return "These runs may not be compared as they are.", (told, *more)
     return sentence, more
+
+
+def _tried(report: Report) -> tuple[str, ...]:
+    """That what is judged was chosen: how many were tried on the same answers, if it is a mended one."""
+    n = sum(one.role == "mitigation" for one in report.candidates)
+    if subject_of(report) is None or not n:
+        return ()
+    if n == 1:
+        return ("One way to mend the update was tried, judged on the same answers.",)
+    return (f"It is one of {words.count(n)} mended models that were judged on the same answers.",)
+
+
+def subject_of(report: Report) -> Candidate | None:
+    """The mended model that the report is about; None where it is about the update as it came."""
+    return next(
+        (
+            one
+            for one in report.candidates
+            if one.role == "mitigation" and one.comparison.id == report.comparison.id
+        ),
+        None,
+    )
 
 
 def _beside(report: Report) -> tuple[str, ...]:
@@ -92,19 +122,37 @@ def _whole(rate: Measure) -> int | None:
 
 
 def _surety(measure: Measure, figures: SuiteFigures, report: Report) -> str:
-    """The bound that a rule put on this very figure, else its interval."""
-    for result in report.verdict.rules:
-        rule, seen = result.rule, result.measure
-        place = (rule.metric, result.suite, result.slice)
-        if place != ("nfr", figures.suite, None) or rule.max is None or seen is None:
-            continue
-        if (seen.value, seen.n) == (measure.value, measure.n) and seen.high is not None:
-            sure = words.limit_text(rule.confidence, "share")
-            return f", at most {words.apart(seen.high, rule.max, 'share')} with {sure} confidence"
+    """The bound and the limit of the one rule on this very figure, else its interval."""
     reach = words.interval(measure, "share")
-    return (
-        f" ({words.limit_text(report.comparison.confidence, 'share')} interval {reach})" if reach else ""
-    )
+    sure = words.limit_text(report.comparison.confidence, "share")
+    plain = f" ({sure} interval {reach})" if reach else ""
+    result = _deciding(figures, report)
+    if result is None or result.rule.max is None:
+        return plain
+    limit, seen = result.rule.max, result.measure
+    allows = f"; the policy allows {words.limit_text(limit, 'share')}"
+    if seen is None or seen.value is None or seen.high is None:
+        return plain + allows
+    sure = words.limit_text(result.rule.confidence, "share")
+    bound = f", at most {words.apart(seen.high, limit, 'share')} with {sure} confidence"
+    if (seen.value, seen.n) == (measure.value, measure.n):
+        return bound + allows
+    # the rule judged other numbers: with waived and quarantined answers set aside
+    aside = f"; without what is set aside {words.apart(seen.value, limit, 'share')}"
+    return f"{plain}{aside}{bound}{allows}"
+
+
+def _deciding(figures: SuiteFigures, report: Report) -> RuleResult | None:
+    """The rule that limits this NFR; None where none does, or several with limits of their own."""
+    found = [
+        one
+        for one in report.verdict.rules
+        if (one.rule.metric, one.suite, one.slice) == ("nfr", figures.suite, None)
+        and one.rule.max is not None
+        and one.rule.tier != "advisory"
+    ]
+    limits = {(one.rule.max, one.rule.confidence) for one in found}
+    return found[0] if len(limits) == 1 else None
 
 
 def _mended(figures: SuiteFigures) -> tuple[str, ...]:

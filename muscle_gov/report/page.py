@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,18 +27,35 @@ if TYPE_CHECKING:
 
 MOST_PRINTED = 20_000
 """Most characters of any one text on the page, so that no name in a log can swell it."""
-DEFAULT_BUDGET = Budget(flips=2000, text=2000, bytes=2_000_000)
+STYLES = ("style.css", "sections.css", "print.css")
+"""The last one is what paper changes of both."""
+SCRIPTS = ("word_diff.js", "flip_rows.js", "report.js")
+DEFAULT_BUDGET = Budget(flips=10_000, text=2000, bytes=2_200_000)
+"""Leaves 800 kB of 3 MB for all else on the page."""
 
 
 def render(report: Report, budget: Budget = DEFAULT_BUDGET) -> bytes:
     """The whole page as UTF-8. Raises OutputError if the templates are not installed."""
+    most = max(MOST_PRINTED, budget.text)
+    return fill("report.html", page_of(report, budget), SCRIPTS, STYLES, most)
+
+
+def fill(
+    template: str,
+    page: object,
+    scripts: Sequence[str] = (),
+    styles: Sequence[str] = ("style.css",),
+    most: int = MOST_PRINTED,
+) -> bytes:
+    """A page of ours as UTF-8: `template` places what `page` holds, texts of at most `most` characters.
+
+    `scripts` and `styles` are files beside the template; without a script none may run.
+    """
     folder = templates()
-    script, style = _asset(folder / "report.js"), _asset(folder / "style.css")
-    page = _environment(folder, max(MOST_PRINTED, budget.text)).get_template("report.html")
-    html = page.render(
-        page=page_of(report, budget), script=script, style=style, policy=policy(script, style)
-    )
-    return html.encode()
+    code = "".join(_asset(folder / name) for name in scripts)
+    style = "".join(_asset(folder / name) for name in styles)
+    html = _environment(folder, most).get_template(template)
+    return html.render(page=page, script=code, style=style, policy=policy(code, style)).encode()
 
 
 def templates() -> Path:
@@ -57,7 +75,7 @@ def policy(script: str, style: str) -> str:
     return "; ".join(
         (
             "default-src 'none'",
-            f"script-src '{_hash(script)}'",
+            f"script-src '{_hash(script)}'" if script else "script-src 'none'",
             f"style-src '{_hash(style)}'",
             "base-uri 'none'",
             "form-action 'none'",

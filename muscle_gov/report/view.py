@@ -1,43 +1,49 @@
 """What the page shows, as frozen values: every sentence, number and order is settled here.
 
 The template only places them. The order is that of the questions of whoever signs: may it ship and
-why, what was compared, how do the suites stand, can it be mended, where is it worst, which answers, by
-what method, on what evidence.
+why, what changed, how do the suites stand, can it be mended, where is it worst, which answers, by
+what method, on what evidence, and who says so.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from muscle_gov.data import Comparison, Report
+from muscle_gov.data import Comparison, Report, RuleResult
 from muscle_gov.report import figures, words
 from muscle_gov.report.candidates_view import CandidatesView, view_candidates
+from muscle_gov.report.compared import ComparedView, view_compared
+from muscle_gov.report.evidence import EvidenceView, view_evidence
 from muscle_gov.report.flips import Budget, FlipsView, view_flips
+from muscle_gov.report.headline import subject_of
+from muscle_gov.report.heat import FEW_RATE, FEWEST_PAIRS, Heat, chosen_beforehand, view_heat
+from muscle_gov.report.methods import MethodsView, view_methods
+from muscle_gov.report.signoff import SignoffView, view_signoff
+from muscle_gov.report.status import STATUSES
+from muscle_gov.report.strip import Strip, view_strips
 from muscle_gov.report.verdict import VerdictView, view_verdict
 
-MOST_SLICES = 500
+MOST_SLICES = 250
 SLICES_AT_ONCE = 25
-MOST_OF_A_HEADER = 20_000
+MATRICES_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One property of both runs; `suites` is empty where it holds for all of them."""
-
-    name: str
-    old: str
-    new: str
-    suites: str
-
-
-@dataclass(frozen=True)
-class HeaderPair:
-    suite: str
-    old: str
-    new: str
+class SlicesView:
+    heats: tuple[Heat, ...]
+    """The worst slices of each kind of suite against its suites."""
+    tables: tuple[tuple[figures.Table, figures.Table | None], ...]
+    """All figures of the slices, (worst, the next), for each kind of suite."""
+    total: str
+    """How many were measured; empty if none was."""
+    chosen: str
+    """How many of them a rule names; empty if none."""
+    left_out: str
+    """How many are not in the tables; empty if all are."""
+    few: str
+    """How few pairs tell nothing, and what they cannot rule out."""
+    few_rate: str
 
 
 @dataclass(frozen=True)
@@ -45,159 +51,104 @@ class Page:
     title: str
     old: str
     new: str
+    mended_by: str
+    """What mended the new model; empty where it is judged as it came."""
     created: str
+    judged: str
+    """When the verdict was given; empty where it is not known."""
     verdict: VerdictView
-    differences: tuple[Difference, ...]
-    same: tuple[Difference, ...]
-    not_recorded: tuple[str, ...]
+    compared: ComparedView
+    strips: tuple[Strip, ...]
     tables: tuple[tuple[figures.Table, figures.Table | None], ...]
     matrices: tuple[figures.Matrix, ...]
+    more_matrices: tuple[figures.Matrix, ...]
     candidates: CandidatesView | None
     """None where the update was not mended."""
-    slices: tuple[tuple[figures.Table, figures.Table | None], ...]
-    """(worst, the next), for each kind of suite."""
-    slices_total: str
-    slices_left_out: str
-    """How many are not on the page; empty if all are."""
+    slices: SlicesView
     flips: FlipsView
-    definitions: tuple[tuple[str, words.MetricWords], ...]
-    intervals: tuple[str, ...]
-    tests: tuple[str, ...]
+    methods: MethodsView
     confidence: str
     comparison_id: str
-    evidence: tuple[tuple[str, str], ...]
-    headers: tuple[HeaderPair, ...]
+    evidence: EvidenceView
+    signoff: SignoffView
 
 
 def page_of(report: Report, budget: Budget) -> Page:
     comparison = report.comparison
     limits = figures.limits_of(report.verdict)
-    differences, same, not_recorded = _compared(comparison)
-    slices, slices_total, left_out = _slices(comparison, limits)
     whole = (*([comparison.total] if comparison.total else []), *comparison.suites)
     matrices = [m for m in map(figures.matrix, whole) if m is not None]
-    measures = [m for f in whole for m in f.measures.values() if m.value is not None]
-    used = {name for f in whole for name in f.measures}
-    known = [name for name in words.METRICS if name in used]
+    new, mended_by = _names(report)
+    judged = report.evidence.judged if report.evidence else None
     return Page(
-        title=f"{comparison.old.name} → {comparison.new.name}",
+        title=f"{comparison.old.name} → {new}{f', mended by {mended_by}' if mended_by else ''}",
         old=comparison.old.name,
-        new=comparison.new.name,
+        new=new,
+        mended_by=mended_by,
         created=words.moment(comparison.created),
+        judged=words.moment(judged) if judged else "",
         verdict=view_verdict(report),
-        differences=differences,
-        same=same,
-        not_recorded=not_recorded,
+        compared=view_compared(comparison),
+        strips=view_strips(comparison, limits),
         tables=figures.suite_tables(comparison, limits),
-        matrices=tuple(matrices),
+        matrices=tuple(matrices[:MATRICES_AT_ONCE]),
+        more_matrices=tuple(matrices[MATRICES_AT_ONCE:]),
         candidates=view_candidates(report),
-        slices=slices,
-        slices_total=slices_total,
-        slices_left_out=left_out,
+        slices=_slices(report, limits),
         flips=view_flips(report, budget),
-        definitions=tuple((n, words.words_of(n)) for n in [*known, *sorted(used - {*known})]),
-        intervals=tuple(sorted({m.method for m in measures if m.low is not None})),
-        tests=tuple(sorted({f.p_method for f in whole if f.p_value is not None})),
+        methods=view_methods(report),
         confidence=figures.confidence_text(comparison),
         comparison_id=comparison.id,
-        evidence=_evidence(report),
-        headers=_headers(comparison),
+        evidence=view_evidence(report),
+        signoff=view_signoff(report),
     )
 
 
-# ----------------------------------------------------------------------------------------- compared
+def _names(report: Report) -> tuple[str, str]:
+    """(the update that is judged, what mended it, or nothing)."""
+    subject, new = subject_of(report), report.comparison.new.name
+    update = next((one for one in report.candidates if one.role == "update"), None)
+    if subject is None or update is None:
+        return new, ""
+    return update.comparison.new.name, subject.name or "(no name)"
 
-_FIELDS = (
-    *("model", "dtype", "engine", "decoding", "harness", "harness_version", "task", "task_version"),
-    *("dataset", "split", "n_shot", "chat_template", "system_prompt", "metric", "higher_is_better"),
-    *("scorer", "part", "other_metrics", "expected_rows", "complete", "notes", "model_details"),
-)
-_TITLES = {"n_shot": "examples in the prompt", "expected_rows": "instances evaluated"}
+
+# ------------------------------------------------------------------------------------------ slices
 
 
-def _compared(
+def _slices(report: Report, limits: figures.Limits) -> SlicesView:
+    comparison, chosen = report.comparison, chosen_beforehand(report.verdict)
+    tables, left_out = _tables(comparison, limits, chosen)
+    named = sum((f.suite, f.slice) in chosen for f in comparison.slices)
+    return SlicesView(
+        heats=view_heat(comparison, report.verdict),
+        tables=tables,
+        total=words.plural(len(comparison.slices), "slice") if comparison.slices else "",
+        chosen=words.count(named) if named else "",
+        left_out=words.plural(left_out, "more slice") if left_out else "",
+        few=words.count(FEWEST_PAIRS),
+        few_rate=words.percent(FEW_RATE, 0),
+    )
+
+
+def _tables(
     comparison: Comparison,
-) -> tuple[tuple[Difference, ...], tuple[Difference, ...], tuple[str, ...]]:
-    """(what differs, what is the same, what neither log tells)."""
-    suites = len(comparison.headers)
-    seen: dict[tuple[str, str, str], list[str]] = {}
-    for suite, (old, new) in comparison.headers.items():
-        before, after = _flat(old), _flat(new)
-        for name in dict.fromkeys([*before, *after]):
-            place = (name, words.plain(before.get(name)), words.plain(after.get(name)))
-            seen.setdefault(place, []).append(suite)
-    differ, same, unknown = [], [], []
-    for (name, before_text, after_text), where in sorted(seen.items(), key=lambda item: _rank(item[0])):
-        told = "" if len(where) == suites else words.listed(where)
-        row = Difference(name, before_text, after_text, told)
-        if before_text != after_text:
-            differ.append(row)
-        elif before_text == "not recorded":
-            unknown.append(name if not told else f"{name} ({told})")
-        else:
-            same.append(row)
-    return tuple(differ), tuple(same), tuple(unknown)
-
-
-def _flat(header: Mapping[str, Any]) -> dict[str, Any]:
-    """One level: `decoding: temperature` and so on."""
-    found: dict[str, Any] = {}
-    for name, value in header.items():
-        title = _TITLES.get(name, name.replace("_", " "))
-        if isinstance(value, Mapping) and value:
-            found |= {f"{title}: {inner}": value[inner] for inner in sorted(value)}
-        else:
-            found[title] = value
-    return found
-
-
-def _rank(place: tuple[str, str, str]) -> tuple[int, str, str, str]:
-    order = [_TITLES.get(name, name.replace("_", " ")) for name in _FIELDS]
-    first = place[0].partition(":")[0]
-    return (order.index(first) if first in order else len(order), *place)
-
-
-# ------------------------------------------------------------------------------- slices and evidence
-
-
-def _slices(
-    comparison: Comparison, limits: figures.Limits
-) -> tuple[tuple[tuple[figures.Table, figures.Table | None], ...], str, str]:
-    tables = figures.slice_tables(comparison, limits)
-    found = []
-    left_out = 0
-    for table in tables:
-        worst, rest = table.rows[:SLICES_AT_ONCE], table.rows[SLICES_AT_ONCE:MOST_SLICES]
-        left_out += max(0, len(table.rows) - MOST_SLICES)
+    limits: figures.Limits,
+    chosen: Mapping[tuple[str, str | None], RuleResult],
+) -> tuple[tuple[tuple[figures.Table, figures.Table | None], ...], int]:
+    found, left_out = [], 0
+    for table in figures.slice_tables(comparison, limits):
+        rows = [_marked(row, chosen) for row in table.rows[:MOST_SLICES]]
+        worst, rest = rows[:SLICES_AT_ONCE], rows[SLICES_AT_ONCE:]
+        left_out += len(table.rows) - len(rows)
         found.append((_with_rows(table, worst), _with_rows(table, rest) if rest else None))
-    total = words.count(len(comparison.slices)) if comparison.slices else ""
-    return tuple(found), total, words.count(left_out) if left_out else ""
+    return tuple(found), left_out
+
+
+def _marked(row: figures.Row, chosen: Mapping[tuple[str, str | None], RuleResult]) -> figures.Row:
+    result = chosen.get((row.suite, row.slice))
+    return row if result is None else replace(row, rule=STATUSES[result.status])
 
 
 def _with_rows(table: figures.Table, rows: Sequence[figures.Row]) -> figures.Table:
     return figures.Table(table.kind, table.title, table.caption, table.columns, tuple(rows))
-
-
-def _evidence(report: Report) -> tuple[tuple[str, str], ...]:
-    comparison = report.comparison
-    return (
-        ("Comparison", comparison.id),
-        ("Made", words.moment(comparison.created)),
-        ("Command", report.command or "not recorded"),
-        ("Store", report.store or "not recorded"),
-        ("Tool", f"muscle-gov {comparison.tool_version}"),
-        ("Policy digest", report.verdict.policy_digest or "none"),
-        ("Old model", f"{comparison.old.name}, fingerprint {comparison.old.fingerprint}"),
-        ("New model", f"{comparison.new.name}, fingerprint {comparison.new.fingerprint}"),
-    )
-
-
-def _headers(comparison: Comparison) -> tuple[HeaderPair, ...]:
-    return tuple(
-        HeaderPair(suite, _pretty(old), _pretty(new)) for suite, (old, new) in comparison.headers.items()
-    )
-
-
-def _pretty(header: Mapping[str, Any]) -> str:
-    text = json.dumps(header, indent=2, sort_keys=True, ensure_ascii=False, default=str)
-    return words.clip(text, MOST_OF_A_HEADER)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from muscle_gov.data import Measure
 
-Unit = Literal["share", "points", "ratio", "score", "signed score", "plain"]
+Unit = Literal["share", "points", "ratio", "score", "signed score", "count", "plain"]
 NOT_KNOWN = "–"
 MINUS = "\u2212"
 THIN = "\u202f"
@@ -161,6 +161,12 @@ METRICS: Mapping[str, MetricWords] = {
         "Mean improvement of the pairs that got better, in the suite's unit.",
         "MUSCLE, arXiv:2407.09435",
     ),
+    "must_not_regress": MetricWords(
+        "Must not regress",
+        "count",
+        "number of listed instances with right→wrong",
+        "Instances of a list that were right and are wrong now; not a share, since none may.",
+    ),
 }
 
 
@@ -219,6 +225,8 @@ def number(value: float, unit: Unit, decimals: int) -> str:
         return points(value)
     if unit == "ratio":
         return _signed(f"{value:.2f}")
+    if unit == "count" and value == round(value):
+        return _signed(count(value))
     if not math.isfinite(value) or abs(value) >= 1e9:
         return _signed(f"{value:.4g}")
     sign = "+" if unit == "signed score" and value > 0 else ""
@@ -248,6 +256,8 @@ def spoken(measure: Measure, metric: str, confidence: str) -> str:
 
 def apart(value: float, limit: float, unit: Unit, decimals: int = 3) -> str:
     """The value in as many digits as show on which side of the limit it lies."""
+    if unit == "count" and value == round(value):
+        return _signed(count(value))
     if unit not in ("share", "points"):
         for places in range(decimals, 10):
             if value == limit or f"{value:.{places}f}" != f"{limit:.{places}f}":
@@ -294,6 +304,11 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     """a, b, c and 4 more"""
     more = f" and {count(len(names) - most)} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def plural(n: float, one: str, many: str = "") -> str:
+    """1 flip, 2 flips"""
+    return f"{count(n)} {one if n == 1 else many or f'{one}s'}"
 
 
 # --------------------------------------------------------------------------------------------- text

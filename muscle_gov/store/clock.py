@@ -11,3 +11,8 @@ def now() -> datetime:
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
     return moment.replace(tzinfo=None, microsecond=0)
+
+
+def is_set() -> bool:
+    """Whether the time is given from outside and does not pass."""
+    return bool(os.environ.get("SOURCE_DATE_EPOCH"))

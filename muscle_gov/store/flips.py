@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from muscle_gov.data import Flip
+from muscle_gov.margins import margins
 from muscle_gov.store.pairing import SuitePair
 from muscle_gov.store.pairing_sql import JUDGED, OUTCOME
 
@@ -50,9 +51,15 @@ _PICKED = f"""
     QUALIFY row_number() OVER (PARTITION BY c.suite_id, c.instance_id
         ORDER BY ({OUTCOME}) = c.{{side}}_wanted DESC, s.place, p.repeat) = 1
 """
+# Among flips of one kind and size the suites take turns, so that whoever reads only the first of them
+# sees every suite. Scores have units of their own: worse scores are compared within their suite alone.
 _LISTED = """
 CREATE OR REPLACE TEMP TABLE listed AS
-SELECT row_number() OVER (ORDER BY kind, size DESC, suite, ordinal) AS place, * EXCLUDE (ordinal) FROM (
+SELECT row_number() OVER (ORDER BY kind, shared_size DESC, turn, suite) AS place,
+    * EXCLUDE (ordinal, shared_size, turn)
+FROM (SELECT *, CASE WHEN kind IN ('loss', 'gain') THEN 0 ELSE size END AS shared_size,
+    row_number() OVER (PARTITION BY kind, shared_size, suite_id ORDER BY size DESC, ordinal) AS turn
+FROM (
     SELECT c.suite_id, s.name AS suite, c.instance_id, c.kind, c.size, c.ordinal,
         o.run_id AS old_run, 0 AS old_repeat, n.run_id AS new_run, 0 AS new_repeat
     FROM changed c JOIN suites s USING (suite_id)
@@ -64,7 +71,7 @@ SELECT row_number() OVER (ORDER BY kind, size DESC, suite, ordinal) AS place, * 
         o.run_id, o.repeat, n.run_id, n.repeat
     FROM changed c JOIN suites s USING (suite_id)
     JOIN ({old}) o USING (suite_id, instance_id) JOIN ({new}) n USING (suite_id, instance_id)
-)
+))
 """
 _FIELDS = (
     "suite",
@@ -80,13 +87,14 @@ _FIELDS = (
     "new_output",
     "old_score",
     "new_score",
+    "size",
 )
 """What a page's columns are, the tags behind them left out."""
 _PAGE = """
 SELECT l.suite, i.key, l.instance_id, l.kind::VARCHAR, ot.answer, nt.answer,
     coalesce(oi.target, ni.target), coalesce(ot.prompt, oq.prompt) AS old_prompt,
     nullif(coalesce(nt.prompt, nq.prompt), old_prompt),
-    ot.output, nt.output, op.score, np.score, tags.tags
+    ot.output, nt.output, op.score, np.score, l.size, tags.tags
 FROM (SELECT * FROM listed WHERE {where} ORDER BY place LIMIT {limit} OFFSET {offset}) l
 JOIN instances i ON i.run_id = l.old_run AND i.instance_id = l.instance_id
 LEFT JOIN instance_texts oi ON oi.run_id = l.old_run AND oi.instance_id = l.instance_id
@@ -155,7 +163,9 @@ class FlipList:
     def _flip(self, row: tuple[Any, ...]) -> Flip:
         known = dict(zip(_FIELDS, row, strict=False))
         tags = json.loads(row[-1]) if row[-1] else {}
-        return Flip(**known, tags=tags, waived=self.waived.get(row[2]))
+        old, new = margins(known["old_output"], known["new_output"], known["target"])
+        waived = self.waived.get(known["instance_id"])
+        return Flip(**known, tags=tags, waived=waived, old_margin=old, new_margin=new)
 
 
 def _condition(chosen: FlipFilter) -> tuple[str, list[Any]]:

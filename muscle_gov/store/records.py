@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import itertools
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from muscle_gov.data import Comparison, Verdict
 from muscle_gov.errors import UsageError
-from muscle_gov.store.clock import now
+from muscle_gov.store.clock import is_set, now
 from muscle_gov.store.columns import table
 from muscle_gov.store.writing import record_event
 
@@ -33,6 +35,22 @@ class SavedComparison:
     new_runs: tuple[int, ...]
     blocked: tuple[str, ...] = ()
     """Plugins that were shut out when it was made, and stay so."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedPolicy:
+    """What a verdict was given by, as it was kept."""
+
+    gate: Mapping[str, Any]
+    waivers: Sequence[Mapping[str, Any]]
+    allow: Sequence[str]
+    given_at: datetime
+    """When the verdict was given, UTC."""
+    today: date
+    """The day on which waivers and quarantine were looked at."""
+    quarantine: Sequence[Mapping[str, Any]] = ()
+    edition: int = 1
+    """Of what tiers and waivers mean: verdicts from before this was counted are of the first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +78,14 @@ class HistoryRow:
 
 
 def new_id(store: Store) -> str:
-    """A short name for a comparison, unused so far: a date and four letters or digits."""
+    """A short name for a comparison, unused so far: a date and six letters or digits.
+
+    Where the time is set from outside, the name follows from it, so that equal work has equal bytes.
+    """
+    attempts = itertools.count()
     while True:
-        name = f"{now():%Y%m%d}-{uuid.uuid4().hex[:6]}"
+        seed = f"{now()} {next(attempts)}" if is_set() else uuid.uuid4().hex
+        name = f"{now():%Y%m%d}-{hashlib.sha256(seed.encode()).hexdigest()[:6]}"
         if not store.rows("SELECT 1 FROM comparisons WHERE comparison_id = ?", [name]):
             return name
 
@@ -170,7 +193,11 @@ def _measures(comparison: Comparison) -> Any:
 
 
 def save_verdict(store: Store, comparison_id: str, verdict: Verdict, policy: Any, waivers: Any) -> None:
-    """Keep a verdict; earlier ones on the same comparison stay."""
+    """Keep a verdict; earlier ones on the same comparison stay.
+
+    `policy` is a mapping with `gate`, `allow`, `quarantine`, `today` and `edition`, or None where
+    nothing was judged; `waivers` a list of mappings.
+    """
     rules = json.dumps([dataclasses.asdict(rule) for rule in verdict.rules])
     with store.transaction():
         store.run(
@@ -244,8 +271,8 @@ def suite_sizes(store: Store, comparison_id: str) -> list[tuple[str, int, float 
     return [(suite, int(n), flips) for suite, n, flips in rows]
 
 
-def last_policy(store: Store, comparison_id: str) -> tuple[Any, Any, Any, date] | None:
-    """(gate, waivers, allowed findings, day) of the newest verdict; None if it was never judged."""
+def last_policy(store: Store, comparison_id: str) -> SavedPolicy | None:
+    """What the newest verdict was given by; None if it was never judged."""
     rows = store.rows(
         """SELECT policy, waivers, given_at FROM verdicts WHERE comparison_id = ?
         ORDER BY given_at DESC, rowid DESC LIMIT 1""",
@@ -254,7 +281,15 @@ def last_policy(store: Store, comparison_id: str) -> tuple[Any, Any, Any, date] 
     if not rows or rows[0][0] is None:
         return None
     policy = json.loads(rows[0][0])
-    return policy["gate"], json.loads(rows[0][1]), policy["allow"], rows[0][2].date()
+    return SavedPolicy(
+        policy["gate"],
+        json.loads(rows[0][1]),
+        policy["allow"],
+        rows[0][2],
+        date.fromisoformat(policy["today"]) if "today" in policy else rows[0][2].date(),
+        policy.get("quarantine", ()),
+        policy.get("edition", 1),
+    )
 
 
 def history(store: Store, model: str | None = None) -> list[HistoryRow]:

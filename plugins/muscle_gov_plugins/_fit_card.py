@@ -179,9 +179,10 @@ def read_record(folder: Path) -> dict[str, Any]:
     return found
 
 
-def conclude(folder: Path, candidates: Sequence[Candidate]) -> None:
-    """Write the card again, with what was measured. The same candidates give the same bytes."""
-    write_bytes(folder / CARD, card_text(read_record(folder), candidates).encode())
+def conclude(folder: Path, candidates: Sequence[Candidate], name: str) -> None:
+    """Write the card again, with what was measured; `name` is the candidate that the folder holds. The
+    same candidates give the same bytes."""
+    write_bytes(folder / CARD, card_text(read_record(folder), candidates, name).encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from muscle_gov_plugins import _markdown_text as markdown
+from muscle_gov_plugins._model_index import model_index, yaml_text
 
 if TYPE_CHECKING:
     from muscle_gov import Candidate, Measure
@@ -19,10 +20,13 @@ _ABOUT = {
 _MOST_LOOKS = 12
 
 
-def card_text(record: Mapping[str, Any], candidates: Sequence[Candidate]) -> str:
-    """The whole card, from the record of the training and from what was measured after it."""
+def card_text(
+    record: Mapping[str, Any], candidates: Sequence[Candidate], name: str | None = None
+) -> str:
+    """The whole card, from the record of the training and from what was measured after it. `name` is
+    that of the candidate which this adapter is, whose results the hub is then told."""
     parts = [
-        _head(record),
+        _head(record, next((one for one in candidates if one.name == name), None)),
         f"# {prose(str(record['name']))}\n",
         _what(record),
         _models(record),
@@ -37,26 +41,17 @@ def card_text(record: Mapping[str, Any], candidates: Sequence[Candidate]) -> str
     return "\n".join(part for part in parts if part)
 
 
-def _head(record: Mapping[str, Any]) -> str:
-    lines = [
-        "---",
-        f"base_model: {_quoted(record['models']['new']['path'])}",
-        "library_name: peft",
-        "tags:",
-        "- lora",
-        "- muscle-gov",
-        f"- {_quoted(record['mitigation'])}",
-        "---",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _quoted(text: str) -> str:
-    """A YAML string, which is a JSON string too."""
-    import orjson
-
-    return orjson.dumps(str(text)).decode()
+def _head(record: Mapping[str, Any], judged: Candidate | None) -> str:
+    head: dict[str, Any] = {
+        "base_model": str(record["models"]["new"]["path"]),
+        "base_model_relation": "adapter",
+        "library_name": "peft",
+        "tags": ["lora", "muscle-gov", str(record["mitigation"])],
+    }
+    if judged is not None:
+        comparison, findings = judged.comparison, judged.verdict.findings
+        head["model-index"] = model_index(comparison, str(record["name"]), findings=findings)
+    return f"---\n{yaml_text(head)}---\n"
 
 
 def _what(record: Mapping[str, Any]) -> str:

@@ -168,4 +168,4 @@ def conclude(fitting: Fitting, candidates: Sequence[Candidate]) -> None:
     """Write what was measured into the model card of what was trained."""
     from muscle_gov_plugins import _fit_card as card
 
-    card.conclude(fitting.workdir / "adapter", candidates)
+    card.conclude(fitting.workdir / "adapter", candidates, fitting.name)

@@ -20,12 +20,13 @@ def register_reports() -> dict[str, type]:
 class HtmlReport:
     """One HTML file with verdict, figures, slices and flips; opens in any browser, offline."""
 
-    max_flips: int = 2000
+    max_flips: int = 10_000
     """Most flips in the file, the worst ones; how many more there are is told."""
     max_text: int = 2000
-    """Most characters of one prompt, target or output; the middle of longer ones is left out."""
-    max_bytes: int = 2_000_000
-    """Most bytes of flips in the file, whatever their number."""
+    """Most characters of one prompt, target or output; of longer ones a part is left out."""
+    max_bytes: int = 2_200_000
+    """Most bytes of flips in the file, whatever their number: texts are shortened first, then flips are
+    left out. 2.2 MB keep the whole file below 3 MB."""
 
     suffix: ClassVar[str] = ".html"
 

@@ -2,8 +2,9 @@
 
 The dataclasses of `muscle_gov.data` are the format. The JSON Schema is made from them and never
 written by hand, so the two cannot part; whoever changes a field that readers rely on raises
-`SCHEMA_VERSION`. What JSON cannot say is never written: a figure that is not a number is null, and a
-whole number too big for the floating point of other readers is a string.
+`SCHEMA_VERSION`. What came after a version's first release is written always and demanded never, so
+that older documents stay valid. What JSON cannot say is never written: a figure that is not a number
+is null, and a whole number too big for the floating point of other readers is a string.
 """
 
 from __future__ import annotations
@@ -17,10 +18,29 @@ from itertools import islice
 from typing import Any, ClassVar, Literal
 
 from muscle_gov import Report, hookimpl
-from muscle_gov.data import Candidate, Comparison, Flip, Measure, Status, SuiteFigures, Verdict
+from muscle_gov.data import (
+    Candidate,
+    Comparison,
+    Evidence,
+    Flip,
+    Measure,
+    Status,
+    SuiteFigures,
+    Verdict,
+)
 
 SCHEMA = "muscle-gov/report"
 SCHEMA_VERSION = 1
+SCHEMA_ID = f"urn:muscle-gov:schema:report:{SCHEMA_VERSION}"
+"""Name of the schema, the same for as long as the version is."""
+_ADDED: Mapping[str, tuple[str, ...]] = {
+    "ReportDocument": ("candidates", "evidence"),
+    "Flip": ("size", "old_margin", "new_margin"),
+    "RuleResult": ("explanation", "place"),
+    "Verdict": ("quarantined",),
+    "Waiver": ("whole_suite",),
+}
+"""Fields that version 1 had not at first. Whoever adds one to something older adds it here."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _EXACT_IN_FLOATS = 2**53
 
@@ -109,6 +129,9 @@ class ReportDocument:
     candidates: tuple[CandidateDocument, ...]
     """Where an update was mended: every model that was judged, the update first, then mitigations and
     controls. Empty where none was; not there in documents of versions that could not mend."""
+    evidence: Evidence | None
+    """What the verdict rests on: digests, versions, and queries that give the figures again. Null where
+    it was not collected; not there in older documents."""
     flip_counts: Mapping[str, int]
     """By kind, over all suites, whether listed below or not."""
     flips: Iterable[Flip]
@@ -130,6 +153,7 @@ def _head(report: Report) -> dict[str, Any]:
         "command": report.command,
         "store": report.store,
         "candidates": [_candidate(report, one) for one in report.candidates],
+        "evidence": report.evidence,
         "flip_counts": report.flip_counts,
     }
 
@@ -200,9 +224,10 @@ def schema() -> dict[str, Any]:
         "title": "Instance Id",
         "type": "string",
     }
-    # documents that were written before there were candidates are valid still
-    made["required"].remove("candidates")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+    for name, added in _ADDED.items():
+        part = made if name == "ReportDocument" else made["$defs"][name]
+        part["required"] = [field for field in part["required"] if field not in added]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **made}
 
 
 def schema_text() -> str:

@@ -4,6 +4,7 @@ A CI server knows no verdict of its own, only cases, so the cases must never loo
 verdict. A failed rule is a failure; what could not be compared is an error; what the data do not
 decide, and what nobody asked to be judged, is skipped with its reason. Advisory rules decide nothing,
 so they can be skipped but never fail. Where no case says what the verdict says, one more case does.
+An exception that was refused is no case, since the flips it was to cover have failed their rule.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from muscle_gov import Flip, Measure, Report, hookimpl
 from muscle_gov.text import one_line, visible
+from muscle_gov_plugins import _verdict_words as words
 
 if TYPE_CHECKING:
     from muscle_gov.data import Finding, RuleResult, SuiteFigures
@@ -96,7 +98,7 @@ def _suite(
     suite = _new_suite(report, name, {} if figures is None else _figures(figures))
     titles = _told_apart([_title(result) for result in results])
     for result, title in zip(results, titles, strict=True):
-        case = _case(name, title)
+        case = _case(name, title, words.line_of(result))
         element = _element(result)
         if element is not None:
             details = _details(result, flips.get((result.suite, result.slice), ()))
@@ -146,10 +148,14 @@ def _measure(measure: Measure) -> str:
 # -------------------------------------------------------------------------------------------- cases
 
 
-def _case(suite: str, title: str) -> Xml:
+def _case(suite: str, title: str, line: tuple[str, int] | None = None) -> Xml:
     from junitparser import TestCase
 
-    return TestCase(_attribute(title, _NAME), _attribute(f"muscle-gov.{suite}", _NAME))
+    case: Xml = TestCase(_attribute(title, _NAME), _attribute(f"muscle-gov.{suite}", _NAME))
+    if line is not None:  # of the rule in the policy
+        case._elem.set("file", _attribute(line[0], _NAME))
+        case._elem.set("line", str(line[1]))
+    return case
 
 
 def _told_apart(titles: Sequence[str]) -> list[str]:
@@ -163,11 +169,9 @@ def _told_apart(titles: Sequence[str]) -> list[str]:
 
 
 def _title(result: RuleResult) -> str:
-    rule = result.rule
-    side, limit = ("at most", rule.max) if rule.max is not None else ("at least", rule.min)
-    words = rule.name or f"{rule.metric} {side} {limit:.4g}"
     place = f" [{result.slice}]" if result.slice is not None else ""
-    return f"{words}{place}" + ("" if rule.tier == "critical" else f" ({rule.tier})")
+    tier = "" if result.rule.tier == "critical" else f" ({result.rule.tier})"
+    return f"{words.rule_title(result.rule)}{place}{tier}"
 
 
 def _element(result: RuleResult) -> str | None:
@@ -195,6 +199,10 @@ def _details(result: RuleResult, flips: Sequence[str]) -> str:
         lines.append(f"measured: {_measure(result.measure)}")
     if result.p_breach is not None:
         lines.append(f"p that the limit is kept: {result.p_breach:.4g}")
+    if result.explanation is not None:
+        lines.append(result.explanation.why)
+    if better := words.to_pass(result):
+        lines.append(f"to pass: {better}")
     if flips and result.status.value == "FAIL":
         lines += ["worst flips:", *(f"  {line}" for line in flips)]
     return "\n".join(lines)
@@ -229,8 +237,8 @@ def _is_in(flip: Flip, slice_: str | None) -> bool:
 def _flip_line(flip: Flip) -> str:
     old = flip.old_output if flip.old_answer is None else flip.old_answer
     new = flip.new_output if flip.new_answer is None else flip.new_answer
-    words = (flip.suite, flip.key, flip.kind, old, new, flip.target)
-    suite, key, kind, before, after, target = (one_line(word, _VALUE) for word in words)
+    told = (flip.suite, flip.key, flip.kind, old, new, flip.target)
+    suite, key, kind, before, after, target = (one_line(text, _VALUE) for text in told)
     return f"{suite} {key} {kind}: {before} → {after} (wanted {target})"
 
 
@@ -254,6 +262,7 @@ def _findings(report: Report) -> Xml:
     }
     if verdict.policy_digest is not None:
         about["policy_digest"] = verdict.policy_digest
+    about |= {name: str(count) for name, count in words.exceptions(verdict).items()}
     suite = _new_suite(report, FINDINGS, about)
     blocking = _blocking(report)
     titles = [f.code + (f" in {f.suite}" if f.suite else "") for f in blocking]
@@ -300,13 +309,8 @@ def _talk(report: Report) -> Iterable[str]:
         if finding.level != "blocks":
             place = f" ({finding.suite})" if finding.suite else ""
             yield f"{finding.level} {finding.code}{place}: {finding.message}"
-    for applied in report.verdict.waivers:
-        waiver = applied.waiver
-        what = waiver.instance if waiver.instance is not None else waiver.slice
-        yield (
-            f"waiver {applied.status}: {waiver.suite} {what}, {applied.flips} flips, {waiver.owner}, "
-            f"until {waiver.expires}: {waiver.reason}"
-        )
+    yield from map(words.waiver_line, report.verdict.waivers)
+    yield from map(words.quarantine_line, report.verdict.quarantined)
 
 
 def _versus(report: Report) -> str:

@@ -15,12 +15,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
 from muscle_gov import Flip, Report, hookimpl
+from muscle_gov_plugins import _verdict_words as words
 from muscle_gov_plugins._markdown_candidates import candidates
+from muscle_gov_plugins._markdown_evidence import evidence, exceptions
 from muscle_gov_plugins._markdown_figures import MARKS, figure, p_text, percent, value_of
 from muscle_gov_plugins._markdown_text import Section, fit, prose, row, span, table
 
 if TYPE_CHECKING:
-    from muscle_gov.data import AppliedWaiver, Finding, RuleResult, SuiteFigures, Verdict
+    from muscle_gov.data import Finding, RuleResult, SuiteFigures, Verdict
     from muscle_gov.settings import Rule
 
 LEAST_BUDGET = 8_000
@@ -75,8 +77,9 @@ class MarkdownReport:
             _suites(report),
             candidates(report),
             _slices(report, self.slices),
-            _waivers(report.verdict.waivers),
+            *exceptions(report.verdict),
             _flips(report, self.flips, self.chars),
+            evidence(report.evidence),
         ]
         present = [section for section in sections if section.total or section.lead]
         return fit(_head(report), present, _foot(report), self.budget).encode()
@@ -146,22 +149,25 @@ def _rules(verdict: Verdict) -> Section:
 
 
 def _rule_row(result: RuleResult) -> str:
-    place = result.suite + (f" [{result.slice}]" if result.slice else "")
+    place = words.where(result)
     status = result.status.value
+    better, line = words.to_pass(result), words.line_of(result)
+    # the line matters to whoever has to mend something
+    at = f" ({span(f'{line[0]}:{line[1]}', 2 * _NAME)})" if line and status != "PASS" else ""
     return row(
         f"{MARKS[status]} {status}",
-        rule_words(result.rule),
+        rule_words(result.rule) + at,
         span(place, 2 * _NAME),
         f"{result.measure.n:,}" if result.measure else "∅",
-        prose(result.reason.removeprefix(f"{place}: ")),
+        prose(result.reason.removeprefix(f"{place}: "))
+        + (f" **To pass:** {prose(better)}" if better else ""),
     )
 
 
 def rule_words(rule: Rule) -> str:
     """`nfr at most 0.05`, or the rule's own name, and its tier where that is not `critical`."""
-    side, limit = ("at most", rule.max) if rule.max is not None else ("at least", rule.min)
-    words = rule.name or f"{rule.metric} {side} {limit:.4g}"
-    return prose(words, 2 * _NAME) + ("" if rule.tier == "critical" else f" *({rule.tier})*")
+    title = prose(words.rule_title(rule), 2 * _NAME)
+    return title + ("" if rule.tier == "critical" else f" *({rule.tier})*")
 
 
 def _findings(findings: Sequence[Finding]) -> Section:
@@ -236,23 +242,6 @@ def _slice_row(figures: SuiteFigures) -> str:
         figure(figures, worse),
         p_text(figures.p_adjusted),
     )
-
-
-def _waivers(waivers: Sequence[AppliedWaiver]) -> Section:
-    def line(applied: AppliedWaiver) -> str:
-        waiver = applied.waiver
-        return row(
-            applied.status,
-            span(waiver.suite, 2 * _NAME),
-            span(waiver.instance if waiver.instance is not None else waiver.slice, 2 * _NAME),
-            f"{applied.flips:,}",
-            span(waiver.owner, _NAME),
-            span(waiver.expires, _NAME),
-            prose(waiver.reason),
-        )
-
-    head = table("Waiver", "Suite", "What", "Flips", "Owner", "Until", "Reason", right=("Flips",))
-    return Section("Waivers", map(line, waivers), len(waivers), "waivers", head)
 
 
 def _flips(report: Report, most: int, chars: int) -> Section:

@@ -33,8 +33,12 @@ COLUMNS = (
     "old_output",
     "new_output",
     "waived",
+    "size",
+    "old_margin",
+    "new_margin",
 )
-"""Columns of the CSV report, named as the fields of `muscle_gov.Flip`."""
+"""Columns of the CSV report, named as the fields of `muscle_gov.Flip`. New ones come last."""
+_NUMBERS = ("old_score", "new_score", "size", "old_margin", "new_margin")
 # Apostrophes that were there before count as well, or undoing would take one too many.
 # Within a cell so do quotes: written twice, they are an empty beginning to whoever misreads the line.
 _START, _INNER = r"'*[=+\-@＝＋－＠\t\r\n]", r"['\"]*[=+\-@＝＋－＠]"
@@ -134,7 +138,8 @@ def _schema(report: Report) -> Any:
     import pyarrow as pa
 
     text, number = pa.string(), pa.float64()
-    types = {"old_score": number, "new_score": number, "tags": pa.map_(text, text)}
+    types: dict[str, Any] = dict.fromkeys(_NUMBERS, number)
+    types["tags"] = pa.map_(text, text)
     required = ("suite", "key", "kind")
     columns = [pa.field(name, types.get(name, text), name not in required) for name in COLUMNS]
     columns.insert(2, pa.field("instance_id", pa.int64(), nullable=False))

@@ -1,48 +1,25 @@
-// Filters, sorts and pages the flips. All text reaches the page as text nodes, never as markup.
-// The page's own list of the first flips and this script fill one and the same template.
-"use strict";
-(() => {
-  const source = document.getElementById("flip-data");
-  unfoldForPrint();
-  if (!source) return;
-
-  // the order in which muscle_gov/report_flips.py writes the fields
-  const FIELDS = ["id", "kind", "suite", "key", "said", "before", "after", "scores", "target", "waived",
-    "tags", "gist", "prompt", "prompts", "outputs", "oldNote", "newNote"];
-  const data = JSON.parse(source.textContent);
-  const flips = data.flips.map((row, place) => {
-    const flip = { place };
-    FIELDS.forEach((name, i) => { flip[name] = row[i]; });
-    flip.suite = data.suites[flip.suite];
-    flip.tags = flip.tags.map((tag) => data.tags[tag]);
-    return flip;
-  });
+// The list of flips: filters, orders, pages, keys, the address. All text reaches the page as text nodes,
+// never as markup; the page's own first flips and this script fill one and the same template.
+const showFlips = (packed) => {
+  const { data, flips } = readFlips(packed);
   const byId = new Map(flips.map((flip) => [flip.id, flip]));
   const find = (id) => document.getElementById(id);
   const list = find("flip-list");
-  const template = find("flip-template");
+  // what a closed flip does not show is made when it is opened
+  const closed = find("flip-template").content.firstElementChild;
+  const inside = document.createDocumentFragment();
+  inside.append(...closed.querySelector(".body").childNodes);
   const inputs = { suite: find("f-suite"), kind: find("f-kind"), slice: find("f-slice"),
     text: find("f-text"), sort: find("f-sort") };
+  const WAIT = 80; // milliseconds without a key before a text is searched
   let shown = flips;
   let page = 0;
 
   // ---------------------------------------------------------------------------------- one flip
 
-  function joined(parts, left) {
-    return (parts || []).filter(([mark]) => mark !== left).map(([, text]) => text).join("");
-  }
-
-  function searchable(flip) {
-    // made when first searched; the two sides of a diff are searched whole
-    flip.haystack ??= [flip.key, flip.before, flip.after, flip.target, flip.prompt, flip.waived,
-      joined(flip.prompts, "+"), joined(flip.prompts, "-"),
-      joined(flip.outputs, "+"), joined(flip.outputs, "-")].join("\n").toLowerCase();
-    return flip.haystack;
-  }
-
   function marked(parts, side) {
     const other = side === "old" ? "+" : "-";
-    return (parts || []).filter(([mark]) => mark !== other).map(([mark, text]) => {
+    return parts.filter(([mark]) => mark !== other).map(([mark, text]) => {
       if (mark === "=") return document.createTextNode(text);
       const change = document.createElement(side === "old" ? "del" : "ins");
       change.textContent = text;
@@ -50,73 +27,119 @@
     });
   }
 
+  function fill(root, texts, visible) {
+    for (const slot of root.querySelectorAll("[data-slot]")) {
+      const name = slot.dataset.slot;
+      if (name in texts) {
+        const text = texts[name];
+        if (Array.isArray(text)) slot.replaceChildren(...text);
+        else slot.textContent = text ?? "";
+      }
+      if (name in visible) slot.hidden = !visible[name];
+    }
+  }
+
   function build(flip) {
-    const item = template.content.firstElementChild.cloneNode(true);
-    const slots = (name) => item.querySelectorAll(`[data-slot="${name}"]`);
-    const write = (name, text) => slots(name).forEach((slot) => { slot.textContent = text ?? ""; });
-    const show = (name, visible) => slots(name).forEach((slot) => { slot.hidden = !visible; });
-    const fill = (name, nodes) => slots(name).forEach((slot) => slot.replaceChildren(...nodes));
-    const [sign, title] = data.kinds[flip.kind] || ["", flip.kind];
+    const item = closed.cloneNode(true);
+    const [sign, title] = data.kinds[flip.kind];
+    const [before, after] = flip.answers;
     item.querySelector("details").dataset.kind = flip.kind;
     item.querySelector(".body").id = flip.id;
-    const texts = { sign, title, key: flip.key, suite: flip.suite, said: flip.said, before: flip.before,
-      after: flip.after, old_again: flip.before, new_again: flip.after, target: flip.target,
-      target_again: flip.target, waived_why: flip.waived, scores: `score ${flip.scores}`,
-      gist: flip.gist, prompt: flip.prompt, old_note: flip.oldNote, new_note: flip.newNote };
-    for (const [name, text] of Object.entries(texts)) write(name, text);
-    const visible = { expected: flip.target, target_block: flip.target, waived: flip.waived,
-      waived_badge: flip.waived, scores: flip.scores, prompt_block: flip.prompt !== null,
-      prompts_block: flip.prompts !== null, old_answer: flip.said, new_answer: flip.said,
-      old_note: flip.oldNote, new_note: flip.newNote, old_output: !flip.oldNote,
-      new_output: !flip.newNote };
-    for (const [name, wanted] of Object.entries(visible)) show(name, Boolean(wanted));
-    for (const side of ["old", "new"]) {
-      fill(`${side}_output`, marked(flip.outputs, side));
-      fill(`${side}_prompt`, marked(flip.prompts, side));
-    }
-    fill("tags", flip.tags.map((tag) => {
-      const name = document.createElement("bdi");
-      name.textContent = tag;
-      return name;
-    }));
-    slots("link").forEach((link) => link.setAttribute("href", `#${flip.id}`));
+    fill(item, { sign, title, key: flip.key, suite: flip.suite, before: before ?? "–", after: after ?? "–",
+      target: flip.target, gist: flip.gist }, { expected: flip.target, waived_badge: flip.waived });
     return item;
+  }
+
+  function buildBody(flip) {
+    const body = inside.cloneNode(true);
+    const [before, after] = flip.answers;
+    const [oldNote, newNote] = flip.notes;
+    const outputs = wordDiff(...flip.outputs);
+    const prompts = flip.prompts ? wordDiff(...flip.prompts) : [];
+    const texts = { said: flip.said, old_again: before ?? "–", new_again: after ?? "–",
+      target_again: flip.target, waived_why: flip.waived, scores: `score ${(flip.scoreTexts ?? []).join(" → ")}`,
+      margins: `margin ${flip.margins} nats`, prompt: flip.prompt, old_note: oldNote, new_note: newNote,
+      old_output: marked(outputs, "old"), new_output: marked(outputs, "new"),
+      old_prompt: marked(prompts, "old"), new_prompt: marked(prompts, "new"),
+      tags: flip.tags.map((tag) => {
+        const name = document.createElement("bdi");
+        name.textContent = tag;
+        return name;
+      }) };
+    const visible = { target_block: flip.target, waived: flip.waived, scores: flip.scoreTexts,
+      margins: flip.margins, prompt_block: flip.prompt !== null, prompts_block: flip.prompts,
+      old_answer: flip.said, new_answer: flip.said, old_note: oldNote, new_note: newNote,
+      old_output: !oldNote, new_output: !newNote };
+    fill(body, texts, visible);
+    body.querySelector('[data-slot="link"]').setAttribute("href", `#${flip.id}`);
+    offerActs(body);
+    return body;
+  }
+
+  const offerActs = (root) => root.querySelectorAll("[data-act]").forEach((act) => { act.hidden = false; });
+
+  function complete(details) {
+    const body = details.querySelector(".body");
+    if (!body.firstElementChild) body.append(buildBody(byId.get(body.id)));
+  }
+
+  function open(details, wanted = true) {
+    if (wanted) complete(details);
+    details.open = wanted;
   }
 
   // ---------------------------------------------------------------------------------- the list
 
+  const alphabet = new Intl.Collator("en", { numeric: true });
+  const suiteRank = new Map(data.suites.map((name, number) => [name, number])
+    .sort(([a], [b]) => alphabet.compare(a, b)).map(([, number], rank) => [number, rank]));
   const ORDERS = {
-    suite: (a, b) => a.suite.localeCompare(b.suite) || a.place - b.place,
-    key: (a, b) => a.key.localeCompare(b.key, undefined, { numeric: true }) || a.place - b.place,
-    kind: (a, b) => a.kind.localeCompare(b.kind) || a.place - b.place,
-    longest: (a, b) => searchable(b).length - searchable(a).length || a.place - b.place,
+    "": () => flips,
+    margin: () => sorted((a, b) => (a.fall === b.fall ? 0 : b.fall - a.fall)),
+    suite: () => sorted((a, b) => suiteRank.get(a.suiteNumber) - suiteRank.get(b.suiteNumber)),
+    key: () => sorted((a, b) => alphabet.compare(a.key, b.key)),
+    length: () => sorted((a, b) => b.length - a.length),
   };
+  const orders = new Map(); // each made once; what is filtered keeps its order
+  const sorted = (compare) => [...flips].sort((a, b) => compare(a, b) || a.place - b.place);
+
+  function inOrder(name) {
+    const known = name in ORDERS ? name : "";
+    if (!orders.has(known)) orders.set(known, ORDERS[known]());
+    return orders.get(known);
+  }
+
+  const values = () => Object.fromEntries(Object.entries(inputs).map(([name, input]) => [name, input.value]));
 
   function choose() {
     const { suite, kind, slice, text, sort } = values();
     const needle = text.trim().toLowerCase();
-    shown = flips.filter((flip) => (!suite || flip.suite === suite) && (!kind || flip.kind === kind)
-      && (!slice || flip.tags.includes(slice)) && (!needle || searchable(flip).includes(needle)));
-    if (ORDERS[sort]) shown.sort(ORDERS[sort]);
+    const suiteNumber = data.suites.indexOf(suite);
+    const sliceNumber = data.tags.indexOf(slice);
+    shown = inOrder(sort).filter((flip) => (!suite || flip.suiteNumber === suiteNumber)
+      && (!kind || flip.kind === kind) && (!slice || flip.tagNumbers.includes(sliceNumber))
+      && (!needle || flip.haystack.includes(needle)));
   }
 
-  function values() {
-    return Object.fromEntries(Object.entries(inputs).map(([name, input]) => [name, input.value]));
-  }
+  const number = (n) => n.toLocaleString("en");
 
   function draw() {
     const first = page * data.page;
     const some = shown.slice(first, first + data.page);
     list.replaceChildren(...some.map(build));
+    tell(first, some.length);
+  }
+
+  function tell(first, n) {
     list.setAttribute("start", String(first + 1));
-    const number = (n) => n.toLocaleString("en");
     const match = shown.length === flips.length ? "" : ` that match, of ${number(flips.length)} on this page`;
-    find("flip-count").textContent = some.length
-      ? `Shown: ${number(first + 1)} to ${number(first + some.length)} of ${number(shown.length)}${match}.`
+    find("flip-count").textContent = n
+      ? `Shown: ${number(first + 1)} to ${number(first + n)} of ${number(shown.length)}${match}.`
       : "No flip on this page matches.";
     find("f-back").disabled = page === 0;
     find("f-next").disabled = first + data.page >= shown.length;
-    document.querySelector(".pager").hidden = !some.length;
+    find("f-csv").disabled = find("f-json").disabled = !n;
+    find("f-pages").hidden = !n;
   }
 
   function refresh() {
@@ -128,13 +151,31 @@
     history.replaceState(null, "", address);
   }
 
-  function turn(by) {
-    page += by;
+  let waiting = 0;
+  function refreshSoon() {
+    clearTimeout(waiting);
+    waiting = setTimeout(refresh, WAIT);
+  }
+
+  function clear() {
+    clearTimeout(waiting);
+    for (const input of Object.values(inputs)) input.value = "";
+  }
+
+  const summaries = () => [...list.querySelectorAll("summary")];
+
+  function turn(by, last = false) {
+    const next = page + by;
+    if (next < 0 || next * data.page >= shown.length) return;
+    page = next;
     draw();
-    find("flip-count").scrollIntoView({ block: "nearest" });
-    const first = list.querySelector("summary");
-    if (first) first.focus({ preventScroll: true });
-    list.scrollIntoView({ block: "start" });
+    focusOn(last ? summaries().at(-1) : summaries()[0], "start");
+  }
+
+  function focusOn(summary, block = "nearest") {
+    if (!summary) return;
+    summary.focus({ preventScroll: true });
+    summary.scrollIntoView({ block });
   }
 
   // ------------------------------------------------------------------------------- the address
@@ -144,7 +185,9 @@
     const fragment = location.hash.slice(1);
     if (fragment.startsWith("flips?")) {
       const wanted = new URLSearchParams(fragment.slice(6));
+      clear();
       for (const [name, input] of Object.entries(inputs)) input.value = wanted.get(name) ?? "";
+      if (inputs.sort.selectedIndex < 0) inputs.sort.value = "";
       page = 0;
       choose();
       draw();
@@ -156,15 +199,90 @@
 
   function reveal(flip) {
     if (!shown.includes(flip)) {
-      for (const input of Object.values(inputs)) input.value = "";
+      clear();
       choose();
     }
     page = Math.floor(shown.indexOf(flip) / data.page);
     draw();
     const details = find(flip.id).closest("details");
-    details.open = true;
-    details.scrollIntoView();
-    details.querySelector("summary").focus({ preventScroll: true });
+    open(details);
+    focusOn(details.querySelector("summary"), "start");
+  }
+
+  // ---------------------------------------------------------------------------- copying, saving
+
+  async function copy(text) {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      // no permission, or a page that is not trusted to have a clipboard: as it was done before there was one
+      const focused = document.activeElement;
+      const field = document.createElement("textarea");
+      field.value = text;
+      field.className = "unseen";
+      document.body.append(field);
+      field.select();
+      const done = document.execCommand("copy");
+      field.remove();
+      if (focused) focused.focus({ preventScroll: true });
+      return done;
+    }
+  }
+
+  async function act(what, flip) {
+    const link = `${location.href.split("#")[0]}#${flip.id}`;
+    const text = what === "link" ? link : what === "tsv" ? flipTable.tsv(flip) : flipTable.json(flip.row);
+    const done = await copy(text);
+    const name = { link: "the link", tsv: "the row", json: "the row as JSON" }[what];
+    find("f-said").textContent = done ? `Copied ${name} of ${flip.key}.`
+      : `This browser does not let a page copy; ${name} of ${flip.key} was not copied.`;
+  }
+
+  function save(suffix, type, text) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type }));
+    link.download = `flips-${data.comparison.replace(/[^\w.-]+/g, "-")}.${suffix}`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+    find("f-said").textContent = `Saved ${number(shown.length)} flip${shown.length === 1 ? "" : "s"} to ${link.download}.`;
+  }
+
+  function saveJson() {
+    const filter = Object.fromEntries(Object.entries(values()).filter(([, value]) => value));
+    const rows = shown.map((flip) => flip.row);
+    save("json", "application/json", flipTable.json({ comparison: data.comparison, filter, flips: rows }));
+  }
+
+  // -------------------------------------------------------------------------------------- keys
+
+  function step(by) {
+    const all = summaries();
+    const here = all.findIndex((summary) => summary.parentElement.contains(document.activeElement));
+    if (here < 0) focusOn(by > 0 ? all[0] : all.at(-1));
+    else if (all[here + by]) focusOn(all[here + by]);
+    else turn(by, by < 0);
+  }
+
+  const KEYS = {
+    j: () => step(1),
+    k: () => step(-1),
+    "[": () => turn(-1),
+    "]": () => turn(1),
+    "/": () => inputs.text.focus(),
+    "?": () => find("f-keys").showModal(),
+  };
+  const IN_LIST = { ArrowDown: KEYS.j, ArrowUp: KEYS.k };
+
+  function press(event) {
+    const { target, key } = event;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || event.isComposing) return;
+    if (target.closest("input, select, textarea, [contenteditable], dialog")) return;
+    const arrow = target.matches("summary") && list.contains(target) ? IN_LIST[key] : undefined;
+    const does = arrow ?? (find("f-keys-on").checked && Object.hasOwn(KEYS, key) ? KEYS[key] : undefined);
+    if (!does) return;
+    event.preventDefault();
+    does();
   }
 
   // ------------------------------------------------------------------------------------- start
@@ -178,20 +296,28 @@
     const sizes = new Map();
     const tagOf = (slice) => slice.slice(0, slice.indexOf("="));
     tags.forEach((slice) => sizes.set(tagOf(slice), (sizes.get(tagOf(slice)) ?? 0) + 1));
-    return tags.filter((slice) => sizes.get(tagOf(slice)) <= 300).sort();
+    return tags.filter((slice) => sizes.get(tagOf(slice)) <= 300).sort(alphabet.compare);
   }
 
-  offer(inputs.suite, [...data.suites].sort());
+  offer(inputs.suite, [...data.suites].sort(alphabet.compare));
   const titles = Object.fromEntries(Object.entries(data.kinds).map(([name, [sign, title]]) =>
     [name, `${sign} ${title}`]));
-  offer(inputs.kind, Object.keys(data.kinds).filter((kind) => flips.some((f) => f.kind === kind)), titles);
+  offer(inputs.kind, Object.keys(data.kinds).filter((_, n) => data.kind.includes(String(n))), titles);
   const slices = selectable(data.tags);
   offer(inputs.slice, slices);
   document.querySelector(".if-sliced").hidden = !slices.length;
-  document.querySelector(".filters").hidden = false;
-  for (const input of Object.values(inputs)) input.addEventListener("input", refresh);
+  document.querySelector(".filters").hidden = find("f-tools").hidden = false;
+  for (const [name, input] of Object.entries(inputs)) {
+    input.addEventListener("input", name === "text" ? refreshSoon : refresh);
+  }
+  inputs.text.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.isComposing) return;
+    clearTimeout(waiting);
+    refresh();
+    focusOn(summaries()[0]);
+  });
   find("f-clear").addEventListener("click", () => {
-    for (const input of Object.values(inputs)) input.value = "";
+    clear();
     refresh();
     inputs.suite.focus();
   });
@@ -200,25 +326,48 @@
   find("f-open").addEventListener("click", () => {
     const all = [...list.querySelectorAll("details")];
     const opening = all.some((details) => !details.open);
-    all.forEach((details) => { details.open = opening; });
+    all.forEach((details) => open(details, opening));
   });
+  find("f-csv").addEventListener("click", () => save("csv", "text/csv;charset=utf-8", flipTable.csv(shown)));
+  find("f-json").addEventListener("click", saveJson);
+  find("f-help").addEventListener("click", KEYS["?"]);
+  find("f-keys-close").addEventListener("click", () => find("f-keys").close());
+  list.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-act]");
+    if (button) act(button.dataset.act, byId.get(button.closest(".body").id));
+    const summary = event.target.closest("summary");
+    if (summary) complete(summary.parentElement);
+  });
+  // a browser may open one by itself, to show what was searched for
+  list.addEventListener("toggle", (event) => { if (event.target.open) complete(event.target); }, true);
   for (const link of document.querySelectorAll("a.to-flips")) {
     const wanted = { suite: link.dataset.suite, slice: link.dataset.slice };
     if (slices.includes(wanted.slice) && data.suites.includes(wanted.suite)) {
       link.setAttribute("href", `#flips?${new URLSearchParams(wanted)}`);
     }
   }
+  addEventListener("keydown", press);
   addEventListener("hashchange", follow);
-  draw();
+  offerActs(list);
+  tell(0, list.children.length);
   follow();
+  // a browser that is still loading goes to the address by itself at the end, and takes the focus along
+  if (document.readyState !== "complete") addEventListener("load", () => setTimeout(follow), { once: true });
+};
 
-  // folded tables are part of what is printed; the flips stay as the reader left them
-  function unfoldForPrint() {
-    let opened = [];
-    addEventListener("beforeprint", () => {
-      opened = [...document.querySelectorAll("details.fold:not([open])")];
-      opened.forEach((details) => { details.open = true; });
+// folded tables are part of what is printed; the flips stay as the reader left them
+(() => {
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details.fold:not([open])")];
+    opened.forEach((details) => { details.open = true; });
+  });
+  addEventListener("afterprint", () => { opened.forEach((details) => { details.open = false; }); });
+  const source = document.getElementById("flip-data");
+  if (source) {
+    unpack(source).then(showFlips).catch((error) => {
+      document.getElementById("flip-count").textContent = `Only the first flips are shown: this browser cannot `
+        + `read the others (${error.message}). A current one can; so can the command named above.`;
     });
-    addEventListener("afterprint", () => { opened.forEach((details) => { details.open = false; }); });
   }
 })();

@@ -1,0 +1,307 @@
+"""The report folder: everything in it, made whole or not at all, the same from the same store."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from cli_runner import muscle_gov
+from helpers import all_plugins
+from report_folders import make
+
+from muscle_gov import Report, verify
+from muscle_gov import folder as folders
+from muscle_gov.data import Candidate, Status
+from muscle_gov.errors import OutputError, UsageError
+from muscle_gov.evidence import collect
+from muscle_gov.plugins import Plugins
+from muscle_gov.settings import Policy
+from muscle_gov.signing import Trust
+from muscle_gov.store import Store, candidates, open_store, records
+
+ALWAYS = {"manifest.json", "evidence.duckdb", "rows.parquet", "policy.json"}
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    with open_store(":memory:") as opened:
+        yield opened
+
+
+def manifest_of(folder: Path) -> Any:
+    return json.loads((folder / folders.MANIFEST).read_text("utf-8"))
+
+
+def test_a_folder_holds_every_format_or_says_why_not(store: Store, tmp_path: Path) -> None:
+    made = make(store, tmp_path / "out", tmp_path / "logs")
+    there = {path.name for path in (tmp_path / "out").iterdir()}
+    manifest = manifest_of(tmp_path / "out")
+    formats = {one["format"] for one in manifest["files"]}
+    missing = {one["format"] for one in manifest["not_made"]}
+    assert formats | missing == {"muscle-gov", *all_plugins().names("reports")}
+    assert {"html", "markdown", "json", "csv", "parquet", "junit", "in-toto", "cyclonedx"} <= formats
+    assert there == {one["path"] for one in manifest["files"]} | {"manifest.json", "evidence.duckdb"}
+    assert there >= ALWAYS | {"waivers.json", "quarantine.json", "report.html", "bom.cdx.json"}
+    assert all(one["why"] for one in manifest["not_made"])
+    assert made.report.evidence is not None
+    assert manifest["verdict"]["status"] == "PASS"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_equal_comparisons_make_equal_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1790000000")
+    work = tmp_path / "logs"  # the paths of logs are part of the evidence
+    for name in ("one", "two"):
+        with open_store(":memory:") as store:
+            make(store, tmp_path / name, work)
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "two").iterdir())
+    for name in names:
+        if name != folders.STORE:
+            assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+def test_the_store_in_it_is_a_store_of_this_comparison_alone(store: Store, tmp_path: Path) -> None:
+    made = make(store, tmp_path / "out", tmp_path / "logs")
+    make(store, tmp_path / "second", tmp_path / "logs", Policy())
+    make(store, tmp_path / "third", tmp_path / "logs", Policy())
+    id_ = made.report.comparison.id
+    with open_store(tmp_path / "out" / folders.STORE, read_only=True) as copy:
+        assert copy.rows("SELECT comparison_id FROM comparisons") == [(id_,)]
+        # what shows that an item is flaky comes along, and nothing else does
+        assert copy.rows("SELECT count(*) FROM runs") == [(5,)]
+        assert collect(copy, made.report).resources == collect(store, made.report).resources
+    with open_store(tmp_path / "third" / folders.STORE, read_only=True) as copy:
+        assert copy.rows("SELECT count(*) FROM runs") == [(4,)]
+    ran = muscle_gov("flips", "--store", tmp_path / "out" / folders.STORE, "--json")
+    assert ran.code == 0
+
+
+def test_further_rows_can_be_kept_in_the_copy(store: Store, tmp_path: Path) -> None:
+    make(store, tmp_path / "out", tmp_path / "logs")
+    with open_store(tmp_path / "out" / folders.STORE) as copy:
+        make(copy, tmp_path / "again", tmp_path / "logs", Policy())
+        assert copy.rows("SELECT count(*) FROM comparisons") == [(2,)]
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A format that cannot be made, or that asks for what it may not have."""
+
+    how: str = "crash"
+
+    suffix: ClassVar[str] = ".failing"
+
+    def render(self, report: Report) -> bytes:
+        if self.how == "crash":
+            raise ZeroDivisionError("by nothing")
+        return self.how.encode()
+
+
+@dataclass(frozen=True)
+class Straying(Failing):
+    """A format with a suffix that leads out of the folder."""
+
+    suffix: ClassVar[str] = "./../../x"
+
+
+def with_format(**more: type) -> Plugins:
+    plugins = all_plugins()
+    offers = {**plugins.offers, "reports": {**plugins.offers["reports"], **more}}
+    return replace(plugins, offers=offers)
+
+
+def test_a_plugin_that_fails_is_named_and_harms_no_other(store: Store, tmp_path: Path) -> None:
+    made = make(store, tmp_path / "out", tmp_path / "logs")
+    plugins = with_format(failing=Failing, straying=Straying)
+    again = folders.write_folder(store, plugins, made.report, tmp_path / "two")
+    assert again.not_made["failing"] == "crashed: ZeroDivisionError: by nothing"
+    assert "makes no file name" in again.not_made["straying"]
+    assert set(made.files) == set(again.files)
+    told = {one["format"]: one["why"] for one in manifest_of(tmp_path / "two")["not_made"]}
+    assert told == dict(again.not_made)
+
+
+def test_options_of_formats_are_kept_and_used_again(store: Store, tmp_path: Path) -> None:
+    options = {"json": {"flips": "1"}}
+    make(store, tmp_path / "out", tmp_path / "logs", options=options)
+    assert manifest_of(tmp_path / "out")["options"] == options
+    assert len(json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))["flips"]) == 1
+    assert verify.holds(verify.verify(tmp_path / "out", Trust(), plugins=all_plugins()))
+
+
+def test_a_verdict_that_is_none_has_no_attestation(store: Store, tmp_path: Path) -> None:
+    make(store, tmp_path / "out", tmp_path / "logs", Policy())
+    manifest = manifest_of(tmp_path / "out")
+    assert manifest["verdict"]["status"] == "NOT JUDGED"
+    told = {one["format"]: one["why"] for one in manifest["not_made"]}
+    assert "NOT JUDGED" in told["in-toto"]
+    assert verify.holds(verify.verify(tmp_path / "out", Trust(), plugins=all_plugins()))
+
+
+def test_candidates_of_a_mending_come_along(store: Store, tmp_path: Path) -> None:
+    update = make(store, tmp_path / "update", tmp_path / "logs").report
+    mended = make(store, tmp_path / "mended", tmp_path / "logs").report
+    found = [
+        Candidate(name=name, role=role, about=role, comparison=one.comparison, verdict=one.verdict)
+        for name, role, one in (("new", "update", update), ("muscle", "mitigation", mended))
+    ]
+    candidates.save(store, found, found[1])
+    made = folders.write_folder(store, all_plugins(), mended, tmp_path / "out")
+    assert [one.name for one in made.report.candidates] == ["new", "muscle"]
+    assert made.report.comparison.id == mended.comparison.id
+    assert verify.holds(verify.verify(tmp_path / "out", Trust(), plugins=all_plugins()))
+    with open_store(tmp_path / "out" / folders.STORE) as copy:
+        copy.run(
+            "UPDATE verdicts SET status = 'FAIL' WHERE comparison_id = ?", [update.comparison.id]
+        )
+    checks = verify.verify(tmp_path / "out", Trust(), plugins=all_plugins())
+    told = "\n".join(problem for check in checks for problem in check.problems)
+    assert f"verdicts of {update.comparison.id}.status" in told
+
+
+# ------------------------------------------------------------------------------------------- writing
+
+
+def test_what_is_there_is_left_alone(store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    report = make(store, out, tmp_path / "logs").report
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    for message in ("holds an earlier report", "no report folder"):
+        with pytest.raises(UsageError, match=message):
+            folders.write_folder(store, all_plugins(), report, out, may_replace=message[0] == "n")
+        (out / folders.MANIFEST).unlink()
+        before.pop(folders.MANIFEST, None)
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_an_earlier_report_is_replaced_if_that_is_said(store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    report = make(store, out, tmp_path / "logs").report
+    (out / "model.sig").write_text("an earlier signature")
+    folders.write_folder(store, all_plugins(), report, out, may_replace=True)
+    assert not (out / "model.sig").exists()
+    assert verify.holds(verify.verify(out, Trust(), plugins=all_plugins()))
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"notes\.txt: is no part of the report"):
+        folders.write_folder(store, all_plugins(), report, out, may_replace=True)
+
+
+def test_nothing_is_left_where_it_fails(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = make(store, tmp_path / "out", tmp_path / "logs").report
+    there = sorted(path.name for path in tmp_path.iterdir())
+
+    def full(*_: Any) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folders, "as_json", full)
+    with pytest.raises(OutputError, match="No space left"):
+        folders.write_folder(store, all_plugins(), report, tmp_path / "new")
+    with pytest.raises(OutputError, match="No space left"):
+        folders.write_folder(store, all_plugins(), report, tmp_path / "out", may_replace=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == there
+    monkeypatch.undo()
+    assert verify.holds(verify.verify(tmp_path / "out", Trust(), plugins=all_plugins()))
+
+
+def test_a_verdict_that_does_not_follow_from_the_rows_is_not_written(
+    store: Store, tmp_path: Path
+) -> None:
+    report = make(store, tmp_path / "out", tmp_path / "logs").report
+    other = replace(report, verdict=replace(report.verdict, status=Status.FAIL))
+    with pytest.raises(OutputError, match="the copy of the rows gives PASS, the store gave FAIL"):
+        folders.write_folder(store, all_plugins(), other, tmp_path / "two")
+    assert not (tmp_path / "two").exists()
+
+
+# -------------------------------------------------------------------------------------- command line
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tables, compared."""
+    folder = tmp_path_factory.mktemp("compared")
+    for name, every in (("old", 5), ("new", 4)):
+        rows = [{"id": f"k{i}", "correct": i % every > 0, "answer": str(i % every)} for i in range(80)]
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    ran = muscle_gov(
+        "compare", folder / "old.jsonl", folder / "new.jsonl", "--store", folder / "s.duckdb",
+        "--max", "nfr=90%", "--folder", folder / "out", "--sarif", folder / "r.sarif",
+        "--json", folder / "r.json",
+    )  # fmt: skip
+    assert ran.code == 0, ran
+    assert "report folder: " in ran.err
+    return folder
+
+
+def test_compare_writes_a_folder_that_is_verified(compared: Path) -> None:
+    ran = muscle_gov("verify", compared / "out", "--store", compared / "s.duckdb")
+    assert ran.code == 0, ran.out
+    assert json.loads((compared / "r.sarif").read_text())["version"] == "2.1.0"
+
+
+def test_reports_in_files_have_evidence_and_printed_ones_need_none(compared: Path) -> None:
+    in_folder = json.loads((compared / "out" / "report.json").read_text())
+    alone = json.loads((compared / "r.json").read_text())
+    for document in (in_folder, alone):
+        document.pop("store")
+    assert alone == in_folder
+
+
+def test_gate_and_report_write_a_folder(compared: Path, tmp_path: Path) -> None:
+    shutil.copy(compared / "s.duckdb", tmp_path / "s.duckdb")
+    given = ("--store", tmp_path / "s.duckdb", "--folder", tmp_path / "out")
+    judged = muscle_gov("gate", "--max", "nfr=1%", *given)
+    assert judged.code == 1, judged
+    assert manifest_of(tmp_path / "out")["verdict"]["status"] == "FAIL"
+    assert muscle_gov("verify", tmp_path / "out").code == 0
+    assert muscle_gov("report", *given).code == 2
+    assert muscle_gov("report", *given, "--replace-folder").code == 0
+    assert muscle_gov("verify", tmp_path / "out", "--store", tmp_path / "s.duckdb").code == 0
+
+
+REFUSED: Mapping[tuple[str, ...], str] = {
+    ("--folder", "s.duckdb"): "is not a folder",
+    ("--folder", "nowhere/out"): "does not exist",
+    ("--folder", "."): "is not empty and no report folder",
+    ("--replace-folder",): "there is no --folder to replace",
+    ("--folder", "out"): "--replace-folder writes over it",
+    ("--folder", "new", "--html", "new/r.html"): "lies in the report folder",
+    ("--folder", "new", "--report-option", "html.nothing=1"): "no such option",
+    ("--folder", "new", "--report-option", "nothing.x=1"): "no nothing report is asked for",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_cannot_be_written_is_refused_before_the_work(
+    compared: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(compared)
+    ran = muscle_gov("report", "--store", "s.duckdb", *words)
+    assert ran.code == 2
+    assert REFUSED[words] in ran.sentence
+    assert not (compared / "new").exists()
+
+
+def test_a_folder_of_a_store_in_memory(compared: Path, tmp_path: Path) -> None:
+    ran = muscle_gov(
+        "compare", compared / "old.jsonl", compared / "new.jsonl", "--store", ":memory:",
+        "--folder", tmp_path / "out", "-q",
+    )  # fmt: skip
+    assert ran.code == 0
+    assert muscle_gov("verify", tmp_path / "out").code == 0
+
+
+def test_the_policy_in_it_is_the_one_that_was_judged(compared: Path) -> None:
+    told = json.loads((compared / "out" / "policy.json").read_text())
+    assert told["gate"]["rules"][0]["max"] == 0.9
+    with open_store(compared / "s.duckdb", read_only=True) as store:
+        kept = records.find_comparison(store, None)
+    assert told["compare"] == dict(kept.settings)
