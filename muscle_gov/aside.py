@@ -24,7 +24,7 @@ from muscle_gov.settings import (
     Waiver,
     is_expired,
 )
-from muscle_gov.store import Store, flips
+from muscle_gov.store import Store, clock, flips
 from muscle_gov.store import listed as items
 from muscle_gov.store.flaky import flaky_items
 from muscle_gov.store.listed import ListedItem
@@ -44,7 +44,7 @@ class Aside:
 
 def set_aside(store: Store, policy: Policy) -> Aside:
     """Look at the exceptions and lists of a policy on the pairs and flips at hand; changes nothing."""
-    today = policy.today or date.today()
+    today = policy.today or clock.today()
     sizes = items.pairs_of_suites(store) if policy.waivers or policy.quarantine else {}
     quarantined, kept_apart = _quarantine(store, policy, today, sizes)
     waivers, waived = _waive(store, policy.waivers, today, sizes)

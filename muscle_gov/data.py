@@ -365,7 +365,8 @@ class AppliedWaiver:
     """How many negative flips it set aside."""
     status: str
     """`applied`; or refused, so that it sets nothing aside: `expired`, `unmatched` (covers nothing) or
-    `over-broad` (with the other waived slices it holds more than half of the suite without saying so)."""
+    `over-broad` (with the other waived slices it holds more than half of the suite, and does not say so
+    with `whole_suite`)."""
 
 
 @dataclass(frozen=True)
@@ -432,7 +433,8 @@ class Resource:
     name: str
     """As people call it: a model's name, a file, `routing, old`."""
     digest: str
-    """SHA-256 in hex; for a model its fingerprint in the store, for predictions that of all their rows."""
+    """SHA-256 in hex; for a model its fingerprint in the store, for predictions that of all their
+    rows."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """Side, suite, rows, path: whatever tells which one it is."""
 

@@ -200,9 +200,7 @@ def scope_of(
 ) -> queries.Scope:
     """What a query on these suites must know of their runs."""
     members = {suite: [run for run in runs if run.suite == suite] for suite in suites}
-    single = all(
-        len(of) == 2 and all(run.n_repeats <= 1 for run in of) for of in members.values()
-    )
+    single = all(len(of) == 2 and all(run.n_repeats <= 1 for run in of) for of in members.values())
     graded = {suite: any(run.is_graded for run in of) for suite, of in members.items()}
     reached = tuple(suite for suite in suites if graded[suite]) if threshold is not None else ()
     return queries.Scope(

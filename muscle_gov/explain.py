@@ -316,8 +316,10 @@ def _needed(judged: Judged, share: Share | None) -> int | None:
         return size > n and decides(k, size)
 
     found = stats.smallest_n(settles, MOST_PAIRS)
+    if found is None or judged.pairs <= n or judged.rule.metric in COUNTED:
+        return found
     # of a share of some pairs only (the new model's errors, say) there must be as many more in all
-    return found if found is None else math.ceil(found * judged.pairs / n) if judged.pairs > n else found
+    return math.ceil(found * judged.pairs / n)
 
 
 def _needed_about(judged: Judged) -> int | None:

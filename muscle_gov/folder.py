@@ -47,6 +47,9 @@ STEMS = {
 LIBRARIES = ("duckdb", "jinja2", "numpy", "orjson", "pyarrow", "scipy")
 """What the bytes of a report may depend on, besides this program and the plugins."""
 
+MOST_HELD = 20_000
+"""Flips that are read once for all formats; more are read anew by each, or they would not fit."""
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -103,7 +106,9 @@ def check_folder(folder: Path, may_replace: bool) -> None:
             raise UsageError(f"{folder}: holds an earlier report; --replace-folder writes over it")
         others = _others(folder)
         if others:
-            raise UsageError(f"{folder / others[0]}: is no part of the report and would be lost; move it")
+            raise UsageError(
+                f"{folder / others[0]}: is no part of the report and would be lost; move it"
+            )
     parent = folder.absolute().parent
     if not parent.is_dir():
         raise UsageError(f"{folder}: the directory {parent} does not exist")
@@ -140,7 +145,7 @@ def contents_of(
     """Judge the comparison again from the rows of its own small store and render everything."""
     report = report_of(store, plugins, comparison_id, config)
     files = {**_asked(store, report), ROWS: _rows(store, comparison_id)}
-    formats = {name: "muscle-gov" for name in files}
+    formats = dict.fromkeys(files, "muscle-gov")
     options, not_made = options or {}, {}
     for name in plugins.names("reports"):
         try:
@@ -187,7 +192,8 @@ def report_of(
     policy, allow = pipeline.policy_of_verdict(store, saved.id)
     found = mend.list_candidates(store, plugins, saved.id, policy, allow)
     judged = pipeline.judge_again(store, plugins, saved, policy, keep=False, allow=allow)
-    report = replace(judged.report, candidates=found, store=STORE)
+    flips = tuple(judged.flips) if len(judged.flips) <= MOST_HELD else judged.flips
+    report = replace(judged.report, candidates=found, store=STORE, flips=flips)
     return replace(report, evidence=collect(store, report, config))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 from muscle_gov import compare as comparing
@@ -35,7 +34,7 @@ from muscle_gov.settings import (
     Source,
     Waiver,
 )
-from muscle_gov.store import Store, flips, pairing, records
+from muscle_gov.store import Store, clock, flips, pairing, records
 
 EDITION = 2
 """Of what tiers and waivers mean. It is kept with a verdict, so that a report of it says the same later;
@@ -298,7 +297,7 @@ def _judge(
 
 def _dated(policy: Policy) -> Policy:
     """The policy with the day on which it is judged, so that the day that is kept is that very one."""
-    return dataclasses.replace(policy, today=policy.today or date.today())
+    return dataclasses.replace(policy, today=policy.today or clock.today())
 
 
 def _keep(store: Store, judged: Judged, policy: Policy, allow: Sequence[str]) -> None:
@@ -308,7 +307,7 @@ def _keep(store: Store, judged: Judged, policy: Policy, allow: Sequence[str]) ->
             "gate": dataclasses.asdict(policy.gate),
             "allow": list(allow),
             "quarantine": [dataclasses.asdict(entry) for entry in policy.quarantine],
-            "today": (policy.today or date.today()).isoformat(),
+            "today": (policy.today or clock.today()).isoformat(),
             "edition": EDITION,
         }
     waivers = [dataclasses.asdict(waiver) for waiver in policy.waivers]

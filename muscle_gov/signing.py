@@ -1,14 +1,14 @@
-"""Signatures of folders by the OpenSSF Model Signing specification, offline: with a key or a certificate.
+"""Signatures of folders by the OpenSSF Model Signing specification, offline, by key or by certificate.
 
 The signature lies in the folder as `model.sig` and covers every other file in it; `model_signing verify`
-checks it as well as `muscle-gov verify` does. Needs the extra `signing`, which is loaded when it is used.
+checks it as well as `muscle-gov verify` does. Needs the extra `signing`, loaded when it is used.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,10 +110,8 @@ def problems_of(folder: Path, trust: Trust) -> list[str]:
     try:
         config.verify(folder, folder / SIGNATURE)
     except Exception as error:  # the library raises whatever its parts do
-        return list(_sentences(error, trust))
-    return [
-        f"{path}: is left out by the signature, so it is not covered" for path in _left_out(folder)
-    ]
+        return list(_sentences(error, folder, trust))
+    return [f"{path}: is left out by the signature, so it is not covered" for path in _left_out(folder)]
 
 
 def _library() -> tuple[Any, Any, Any]:
@@ -154,42 +152,58 @@ def _links(folder: Path) -> list[str]:
 def _refuse_links(folder: Path) -> None:
     links = _links(folder)
     if links:
-        raise InputError(f"{folder / links[0]}: is a link, which a signature cannot cover; copy the file")
+        raise InputError(
+            f"{folder / links[0]}: is a link, which a signature cannot cover; copy the file"
+        )
 
 
-_NAMED = (
-    (re.compile(r"Extra files found in model '.*?': (.*?)[\"']?(?:\]|, [\"'])"), "was added"),
-    (re.compile(r"Missing files in model '.*?': (.*?)[\"']?(?:\]|, [\"'])"), "is missing"),
-)
-_CHANGED = re.compile(r"Hash mismatch for \\?'(.*?)\\?': Expected")
-
-
-def _sentences(error: Exception, trust: Trust) -> Iterator[str]:
+def _sentences(error: Exception, folder: Path, trust: Trust) -> Iterator[str]:
     """The library's error as one sentence for each file."""
     text = " ".join(str(error).split())
-    if "Signature mismatch" in text:
-        named = [f"{path}: was changed after it was signed" for path in _CHANGED.findall(text)]
-        for pattern, what in _NAMED:
-            for names in pattern.findall(text):
-                named += [f"{path}: {what} after it was signed" for path in names.split(", ")]
-        yield from named or [f"{SIGNATURE}: {text}"]
+    if "Signature mismatch" in text:  # the signature is good, and so is its list of files
+        yield from list(_edited(folder)) or [f"{SIGNATURE}: {text[:300]}"]
     elif "Key mismatch" in text:
         yield f"{SIGNATURE}: was made with another key than {trust.public_key}"
     elif "no attribute 'hint'" in text:
         yield f"{SIGNATURE}: was made with a certificate and not with a bare key"
-    elif isinstance(error, KeyError | ValueError | TypeError | AttributeError | IndexError) and not text.startswith(
-        "Signing certificate"
-    ):
-        yield f"{SIGNATURE}: is no signature of this kind, or is damaged ({type(error).__name__}: {text[:160]})"
+    elif isinstance(
+        error, KeyError | ValueError | TypeError | AttributeError | IndexError
+    ) and not text.startswith("Signing certificate"):
+        why = f"{type(error).__name__}: {text[:160]}"
+        yield f"{SIGNATURE}: is no signature of this kind, or is damaged ({why})"
     elif type(error).__name__ == "InvalidSignature":
         yield f"{SIGNATURE}: was edited, or made with another key"
     else:
         yield f"{SIGNATURE}: does not hold ({type(error).__name__}: {text[:160]})"
 
 
+def _edited(folder: Path) -> Iterator[str]:
+    """Each file that is not as it was signed; nothing where it was signed by other than whole files."""
+    told = _predicate(folder)["resources"]
+    signed = {one["name"]: one["digest"] for one in told if one["algorithm"] == "sha256"}
+    if len(signed) < len(told):
+        return
+    there = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / SIGNATURE
+    }
+    for name in dict.fromkeys([*signed, *there]):
+        if name not in there:
+            yield f"{name}: is missing, but was signed"
+        elif name not in signed:
+            yield f"{name}: was added after the rest was signed"
+        elif hashlib.sha256(there[name].read_bytes()).hexdigest() != signed[name]:
+            yield f"{name}: was changed after it was signed"
+
+
 def _left_out(folder: Path) -> Sequence[str]:
-    """Paths that whoever signed excepted, the signature's own apart."""
+    """Paths that whoever signed excepted, the signature's own apart, as far as there is anything."""
+    ignored = _predicate(folder)["serialization"].get("ignore_paths", [])
+    return [path for path in ignored if Path(path).name != SIGNATURE and (folder / path).exists()]
+
+
+def _predicate(folder: Path) -> Any:
+    """What a signature says that it covers; to be trusted once the signature is."""
     bundle = json.loads((folder / SIGNATURE).read_bytes())
-    statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
-    ignored = statement["predicate"]["serialization"].get("ignore_paths", [])
-    return [path for path in ignored if Path(path).name != SIGNATURE]
+    return json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))["predicate"]

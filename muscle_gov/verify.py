@@ -67,7 +67,10 @@ def verify(
     if not (folder / folders.MANIFEST).exists():
         if (folder / folders.STORE).exists():
             missing = f"{folders.MANIFEST}: is missing"
-            return [*checks, Check("files", Outcome.FAILS, "the report folder has no manifest", (missing,))]
+            return [
+                *checks,
+                Check("files", Outcome.FAILS, "the report folder has no manifest", (missing,)),
+            ]
         return checks
     return [*checks, *_report_folder(folder, original, plugins)]
 
@@ -88,7 +91,9 @@ def _signature(folder: Path, trust: Trust) -> Check:
         return Check("signature", Outcome.FAILS, told, (f"{SIGNATURE}: is missing",))
     problems = problems_of(folder, trust)
     by = trust.public_key if trust.public_key is not None else "a certificate below those given"
-    return _check("signature", problems, f"every file is as it was signed ({by})", f"is not that of {by}")
+    return _check(
+        "signature", problems, f"every file is as it was signed ({by})", f"is not that of {by}"
+    )
 
 
 def _check(name: str, problems: Iterator[str] | list[str], good: str, bad: str) -> Check:
@@ -117,8 +122,9 @@ def _report_folder(folder: Path, original: Path | None, plugins: Plugins | None)
             # a hostile file must not reach anything outside itself
             store.run("SET enable_external_access = false")
             yield from _from_rows(folder, store, manifest, plugins)
-    except GovError as error:
-        problem = f"{folders.STORE}: {error}"
+    except Exception as error:  # a hostile store or manifest may break anything; none may break out
+        why = str(error) if isinstance(error, GovError) else f"{type(error).__name__}: {error}"
+        problem = f"{folders.STORE}: {' '.join(why.split())[:400]}"
         yield Check("rows", Outcome.FAILS, "the rows cannot be read and judged again", (problem,))
         return
     if original is not None:
@@ -323,9 +329,7 @@ def _not_again(manifest: Mapping[str, Any], made: folders.Contents, path: str) -
     return f"nothing here writes it (it is told to be of the format {shown(formats[path])})"
 
 
-def _other_versions(
-    manifest: Mapping[str, Any], made: folders.Contents
-) -> list[tuple[str, str, str]]:
+def _other_versions(manifest: Mapping[str, Any], made: folders.Contents) -> list[tuple[str, str, str]]:
     was, now = manifest.get("written_by") or {}, made.manifest["written_by"]
     names = sorted({*was, *now})
     return [

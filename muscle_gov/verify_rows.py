@@ -62,12 +62,12 @@ def _by_row(path: Path, store: Store, runs: Sequence[proofs.ProvedRun]) -> Itera
     try:
         from pyarrow import parquet
 
-        listed = parquet.read_table(path)
-    except (OSError, ValueError) as error:  # pyarrow's own errors are both
+        wanted = _counted(parquet.read_table(path))
+    except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's own errors are these
         yield f"{path.name}: cannot be read, so edited rows cannot be named ({error})"
         return
     labels = {run.run_id: label_of(run) for run in runs}
-    there, wanted = _counted(digests.of_rows(store, labels)), _counted(listed)
+    there = _counted(digests.of_rows(store, labels))
     for row in sorted({*there, *wanted}, key=str):
         has, should = there.get(row, Counter()), wanted.get(row, Counter())
         if has == should:

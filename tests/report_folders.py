@@ -17,7 +17,9 @@ from muscle_gov.store import Store
 
 GATE = Gate((Rule(metric="nfr", max=0.5), Rule(metric="accuracy_delta", min=-0.5)), digest="ab" * 32)
 WAIVERS = (
-    Waiver(suite="law", reason="the key is wrong", owner="data owner", expires="2999-01-01", instance="1"),
+    Waiver(
+        suite="law", reason="the key is wrong", owner="data owner", expires="2999-01-01", instance="1"
+    ),
 )
 FLAKY = Quarantine(
     suite="routing", instance="7", reason="two answers", owner="data owner", expires="2999-01-01"

@@ -92,6 +92,10 @@ def test_the_pages_call_the_program(page: str) -> None:
 # ----------------------------------------------------------------------------- the workflows are careful
 
 
+WRITES = {"pull-requests": "gh api --method POST", "security-events": "codeql-action/upload-sarif"}
+"""What a job may write, and what in it needs that."""
+
+
 @pytest.mark.parametrize("file", workflows())
 def test_a_workflow_has_no_right_that_it_does_not_need(file: str) -> None:
     workflow = workflows()[file]
@@ -102,6 +106,8 @@ def test_a_workflow_has_no_right_that_it_does_not_need(file: str) -> None:
         rights = job["permissions"]
         may_write = "write" in rights.values()
         text = json.dumps(job)
+        needs = {right for right, sign in WRITES.items() if sign in text}
+        assert {right for right, level in rights.items() if level == "write"} == needs
         assert not (may_write and "secrets." in text), f"{name} has a secret and may write"
         assert not (may_write and "muscle-gov run" in text), f"{name} runs models and may write"
         assert job["timeout-minutes"] <= 360

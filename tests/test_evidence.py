@@ -1,4 +1,4 @@
-"""What a verdict rests on: digests that a copy keeps and an edit changes, and SQL that gives each figure."""
+"""What a verdict rests on: digests that a copy keeps and an edit changes, and SQL for each figure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from muscle_gov.evidence import collect, with_evidence
 from muscle_gov.settings import CompareSettings, Gate, Policy, Rule, Waiver
 from muscle_gov.store import Store, open_store, queries
 
-HARD = "it's; DROP TABLE x--\n\x00\u202e日本 \"q\""
+HARD = 'it\'s; DROP TABLE x--\n\x00\u202e日本 "q"'
 
 
 @pytest.fixture
@@ -66,7 +66,9 @@ def check_queries(store: Store, report: Report) -> Evidence:
     proof = collect(store, report)
     for query in proof.queries:
         assert query.value is not None
-        assert store.rows(query.sql) == [(pytest.approx(query.value, rel=1e-12, abs=1e-15),)], query.title
+        assert store.rows(query.sql) == [(pytest.approx(query.value, rel=1e-12, abs=1e-15),)], (
+            query.title
+        )
     return proof
 
 
@@ -127,7 +129,12 @@ def test_each_query_of_graded_scores_gives_its_figure(
 
 def test_logs_without_answers_and_with_clusters(store: Store, tmp_path: Path) -> None:
     silent = [
-        log(letters(s, 90), model=m, suite="silent", each=lambda i, _: {"answer": None, "cluster": f"{i % 9}"})
+        log(
+            letters(s, 90),
+            model=m,
+            suite="silent",
+            each=lambda i, _: {"answer": None, "cluster": f"{i % 9}"},
+        )
         for s, m in ((1, "old"), (2, "new"))
     ]
     told = sides("told", 90)
@@ -205,7 +212,10 @@ def test_every_edit_changes_a_digest(store: Store, tmp_path: Path, edit: str) ->
     report = judged(store, tmp_path, [old], [new])
     before = collect(store, report).resources
     store.run({**EDITS, **INSTANCE_EDITS}[edit])
-    changed = {one.kind for one in set(map(repr_of, collect(store, report).resources)) - set(map(repr_of, before))}
+    changed = {
+        one.kind
+        for one in set(map(repr_of, collect(store, report).resources)) - set(map(repr_of, before))
+    }
     assert ("predictions" if edit in EDITS else "suite") in changed
 
 

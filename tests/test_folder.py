@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,16 +12,16 @@ from typing import Any, ClassVar
 
 import pytest
 from cli_runner import muscle_gov
-from helpers import all_plugins
+from helpers import Log, _source, all_plugins, log, scored
 from report_folders import make
 
-from muscle_gov import Report, verify
+from muscle_gov import Report, pipeline, verify
 from muscle_gov import folder as folders
 from muscle_gov.data import Candidate, Status
 from muscle_gov.errors import OutputError, UsageError
 from muscle_gov.evidence import collect
 from muscle_gov.plugins import Plugins
-from muscle_gov.settings import Policy
+from muscle_gov.settings import CompareSettings, Policy
 from muscle_gov.signing import Trust
 from muscle_gov.store import Store, candidates, open_store, records
 
@@ -157,9 +158,7 @@ def test_candidates_of_a_mending_come_along(store: Store, tmp_path: Path) -> Non
     assert made.report.comparison.id == mended.comparison.id
     assert verify.holds(verify.verify(tmp_path / "out", Trust(), plugins=all_plugins()))
     with open_store(tmp_path / "out" / folders.STORE) as copy:
-        copy.run(
-            "UPDATE verdicts SET status = 'FAIL' WHERE comparison_id = ?", [update.comparison.id]
-        )
+        copy.run("UPDATE verdicts SET status = 'FAIL' WHERE comparison_id = ?", [update.comparison.id])
     checks = verify.verify(tmp_path / "out", Trust(), plugins=all_plugins())
     told = "\n".join(problem for check in checks for problem in check.problems)
     assert f"verdicts of {update.comparison.id}.status" in told
@@ -171,13 +170,16 @@ def test_candidates_of_a_mending_come_along(store: Store, tmp_path: Path) -> Non
 def test_what_is_there_is_left_alone(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "out"
     report = make(store, out, tmp_path / "logs").report
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
-    for message in ("holds an earlier report", "no report folder"):
+
+    def refused(message: str, may_replace: bool) -> None:
+        before = {path.name: path.read_bytes() for path in out.iterdir()}
         with pytest.raises(UsageError, match=message):
-            folders.write_folder(store, all_plugins(), report, out, may_replace=message[0] == "n")
-        (out / folders.MANIFEST).unlink()
-        before.pop(folders.MANIFEST, None)
+            folders.write_folder(store, all_plugins(), report, out, may_replace=may_replace)
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+    refused("holds an earlier report", False)
+    (out / folders.MANIFEST).unlink()
+    refused("no report folder", True)
 
 
 def test_an_earlier_report_is_replaced_if_that_is_said(store: Store, tmp_path: Path) -> None:
@@ -305,3 +307,45 @@ def test_the_policy_in_it_is_the_one_that_was_judged(compared: Path) -> None:
     with open_store(compared / "s.duckdb", read_only=True) as store:
         kept = records.find_comparison(store, None)
     assert told["compare"] == dict(kept.settings)
+
+
+def test_a_format_of_a_package_that_is_not_here_cannot_be_checked(store: Store, tmp_path: Path) -> None:
+    report = make(store, tmp_path / "out", tmp_path / "logs").report
+    plugins = with_format(working=Working)
+    folders.write_folder(store, plugins, report, tmp_path / "two")
+    assert verify.holds(verify.verify(tmp_path / "two", Trust(), plugins=plugins))
+    checks = verify.verify(tmp_path / "two", Trust(), plugins=all_plugins())
+    (failed,) = [check for check in checks if check.outcome is verify.Outcome.FAILS]
+    assert failed.problems == (
+        "working.failing: nothing here writes it (it is told to be of the format 'working')",
+    )
+
+
+@dataclass(frozen=True)
+class Working(Failing):
+    """A format that can be made."""
+
+    how: str = "well"
+
+
+@pytest.mark.parametrize("threshold", [None, 0.5])
+def test_scales_repeats_and_clusters_are_verified(
+    store: Store, tmp_path: Path, threshold: float | None
+) -> None:
+    draw = random.Random(3)
+
+    def sides(name: str, seed: int) -> list[Log]:
+        draw.seed(seed)
+        words = ["".join(draw.choice("RRW") for _ in range(3)) for _ in range(40)]
+        scores = [draw.choice([0, 0.25, 0.5, 1]) for _ in range(40)]
+        each = {"each": lambda i, _: {"cluster": str(i // 4), "answer": str(i)}}
+        return [log(words, name, "repeated", **each), scored(scores, model=name)]
+
+    sources = [
+        _source(tmp_path, name, sides(name, seed), (), None) for name, seed in (("old", 1), ("new", 2))
+    ]
+    settings = CompareSettings(threshold=threshold)
+    report = pipeline.compare_logs(store, all_plugins(), *sources, settings, Policy()).report
+    folders.write_folder(store, all_plugins(), report, tmp_path / "out")
+    checks = verify.verify(tmp_path / "out", Trust(), plugins=all_plugins())
+    assert [check for check in checks if check.outcome is verify.Outcome.FAILS] == []

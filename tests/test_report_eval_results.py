@@ -80,8 +80,8 @@ def test_a_suite_that_is_not_there_or_was_not_measured_is_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({}, "benchmarks: is required"),
-        ({"benchmarks": []}, "name at least one"),
+        ({}, "benchmarks: say which suite is which benchmark"),
+        ({"benchmarks": []}, "as SUITE=OWNER/DATASET:TASK"),
         ({"benchmarks": "maths"}, "'maths' must read SUITE=OWNER/DATASET:TASK"),
         ({"benchmarks": "maths=mmlu:default"}, "must read"),
         ({"benchmarks": "maths=cais/mmlu"}, "must read"),

@@ -25,6 +25,7 @@ from muscle_gov.report.history import render_history
 from muscle_gov.report.history_chart import NARROW, WIDE, Point, draw
 from muscle_gov.report.history_lines import History, Line, LineHistory, Step, Try, lines_of
 from muscle_gov.report.history_policy import changes
+from muscle_gov.report.history_rows import row_of
 from muscle_gov.report.words import THIN
 from muscle_gov.settings import CompareSettings, Gate, ImportSettings, Policy, Rule, Source
 from muscle_gov.store import open_store
@@ -647,6 +648,20 @@ def test_a_later_look_without_rules_takes_no_verdict_back() -> None:
     assert [one.status for one in step.others] == [Status.NOT_JUDGED]
 
 
+def test_a_verdict_for_another_day_than_that_on_which_it_was_given_is_told() -> None:
+    given = dataclasses.replace(verdict(when=20), waivers=({"suite": "s", "expires": "2026-01-05"},))
+    assert given.policy is not None
+    backdated = dataclasses.replace(given, policy={**given.policy, "today": "2026-01-02"})
+    (step,) = lines_of([past(A, B, 20, verdicts=(backdated,))]).lines[0].steps
+    remarks = row_of(step, 0, (), None, "h.db").remarks
+    assert ("Judged as of", "2026-01-02, but given on 2026-01-20") in [
+        (r.title, r.text) for r in remarks
+    ]
+    same = dataclasses.replace(given, policy={**given.policy, "today": "2026-01-21"})
+    (step,) = lines_of([past(A, B, 20, verdicts=(same,))]).lines[0].steps
+    assert "Judged as of" not in [r.title for r in row_of(step, 0, (), None, "h.db").remarks]
+
+
 # --------------------------------------------------------------------------------------- changed rules
 
 
@@ -683,6 +698,17 @@ def test_allowed_findings_waivers_and_unknown_parts_of_a_policy_count_too() -> N
     assert told(base, more) == [("quarantine: 1 added, 0 dropped, 1 in all", "looser")]
     least = {**base.policy, "gate": {**base.policy["gate"], "coverage": 0.9}}
     assert told(base, dataclasses.replace(base, policy=least)) == [("coverage 99 % → 90 %", "looser")]
+    lists = [{"name": "core", "instances": ["a", "b"], "place": "p.toml:3"}]
+    gate = {**base.policy["gate"], "must_not_regress": lists}
+    listing = dataclasses.replace(base, policy={**base.policy, "gate": gate})
+    title = "list of what must not regress, core"
+    assert told(base, listing) == [(f"new {title}", "tighter")]
+    assert told(listing, base) == [(f"dropped: {title}", "looser")]
+    fewer = {**gate, "must_not_regress": [{**lists[0], "instances": ["b"], "place": "p.toml:9"}]}
+    shorter = dataclasses.replace(base, policy={**base.policy, "gate": fewer})
+    assert told(listing, shorter) == [(f"{title}: 0 added, 1 dropped", "looser")]
+    later = dataclasses.replace(base, policy={**base.policy, "today": "2026-02-02", "edition": 2})
+    assert told(base, later) == [("edition of what tiers and waivers mean 1 → 2", "other")]
     renamed = dataclasses.replace(base, digest="other")
     assert told(base, renamed) == [("the policy's digest, in its names or order only", "other")]
     unruled = dataclasses.replace(base, policy=None)

@@ -268,3 +268,22 @@ def test_lines_and_boxes_meet_where_they_do() -> None:
     assert not crosses((0, 0, 8, 8), box)
     assert line_to(Wish(0, 0, 5, 10, 10), Box(8, -5, 18, 5)) is None
     assert line_to(Wish(0, 0, 5, 10, 10), Box(40, -5, 50, 5)) == (5, 0, 40, 0)
+
+
+@SIZES
+@pytest.mark.parametrize("seed", range(12))
+def test_no_name_stands_so_far_from_its_mark_that_it_must_be_searched_for(size: Size, seed: int) -> None:
+    chance = random.Random(seed)
+    spots = [
+        spot(
+            n, 0.02 + 0.004 * chance.random(), 0.8 + 0.004 * chance.random(), name=f"ensemble-distil {n}"
+        )
+        for n in range(1, 3 + seed)
+    ]
+    picture = drawn(spots, size)
+    lines = [re.findall(r"[-\d.]+", label.leader) for label in picture.labels if label.leader]
+    lengths = [
+        ((float(x) - float(to_x)) ** 2 + (float(y) - float(to_y)) ** 2) ** 0.5
+        for x, y, to_x, to_y in lines
+    ]
+    assert picture.is_numbered or all(length <= 64.2 for length in lengths)

@@ -43,7 +43,9 @@ def there(whole: Path, tmp_path: Path) -> Iterator[Path]:
     return tmp_path / "report"
 
 
-def checked(folder: Path, trust: Trust | None = None, original: Path | None = None) -> list[verify.Check]:
+def checked(
+    folder: Path, trust: Trust | None = None, original: Path | None = None
+) -> list[verify.Check]:
     return verify.verify(folder, trust or Trust(), original, all_plugins())
 
 
@@ -109,6 +111,18 @@ def another_report(folder: Path) -> None:
     shutil.copy(folder.parent / "other" / "report.html", folder / "report.html")
 
 
+def deep_file(folder: Path) -> None:
+    (folder / "deep").mkdir()
+    (folder / "deep" / "x").write_text("x")
+
+
+def write(name: str, content: str) -> Edit:
+    def edit(folder: Path) -> None:
+        (folder / name).write_text(content)
+
+    return edit
+
+
 def manifest_verdict(folder: Path) -> None:
     manifest = json.loads((folder / folders.MANIFEST).read_text("utf-8"))
     manifest["verdict"]["reason"] = "all is well"
@@ -171,11 +185,15 @@ TAMPERINGS: dict[str, tuple[Edit, dict[str, list[str]]]] = {
         {"verdict": ["policy.json.gate.rules[0: nfr].max: is 0.9, should be 0.5"]},
     ),
     "a limit of the policy in the store": (
-        in_store("UPDATE verdicts SET policy = replace(policy::VARCHAR, '\"max\": 0.5', '\"max\": 0.001')"),
+        in_store(
+            "UPDATE verdicts SET policy = replace(policy::VARCHAR, '\"max\": 0.5', '\"max\": 0.001')"
+        ),
         {
             "rows": ["table verdicts: was edited"],
             "verdict": [
-                "verdicts of", "status: is 'PASS', should be 'FAIL'", "manifest.json verdict.status"
+                "verdicts of",
+                "status: is 'PASS', should be 'FAIL'",
+                "manifest.json verdict.status",
             ],
         },
     ),
@@ -193,7 +211,7 @@ TAMPERINGS: dict[str, tuple[Edit, dict[str, list[str]]]] = {
     ),
     "another report": (mended(another_report), {"reports": ["report.html"]}),
     "an extra file": (
-        lambda folder: (folder / "note.txt").write_text("x") and None,
+        write("note.txt", "x"),
         {"files": ["note.txt: is not in the manifest"]},
     ),
     "a link": (
@@ -201,7 +219,7 @@ TAMPERINGS: dict[str, tuple[Edit, dict[str, list[str]]]] = {
         {"files": ["link: is a link"]},
     ),
     "a file in a folder of its own": (
-        lambda folder: [(folder / "deep").mkdir(), (folder / "deep" / "x").write_text("x")] and None,
+        deep_file,
         {"files": ["deep: is not in the manifest", "deep/x"]},
     ),
     "a removed file": (
@@ -213,7 +231,7 @@ TAMPERINGS: dict[str, tuple[Edit, dict[str, list[str]]]] = {
         {"files": ["evidence.duckdb: is missing"], "rows": ["there is no store"]},
     ),
     "a store that is none": (
-        lambda folder: (folder / folders.STORE).write_bytes(b"x" * 5000) and None,
+        write(folders.STORE, "x" * 5000),
         {"rows": ["is not a muscle-gov store"]},
     ),
     "the manifest": (
@@ -221,7 +239,7 @@ TAMPERINGS: dict[str, tuple[Edit, dict[str, list[str]]]] = {
         {"verdict": ["manifest.json verdict.reason: is 'all is well', should be"]},
     ),
     "a manifest that is none": (
-        lambda folder: (folder / folders.MANIFEST).write_text("{}") and None,
+        write(folders.MANIFEST, "{}"),
         {"files": ["manifest.json: is no manifest"]},
     ),
     "no manifest": (
@@ -241,7 +259,9 @@ def test_what_was_not_touched_holds(there: Path) -> None:
     assert verify.holds(checks)
     outcomes = {check.name: check.outcome.value for check in checks}
     assert outcomes.pop("signature") == "not checked"
-    assert outcomes == dict.fromkeys(("files", "rows", "verdict", "queries", "reports", "store"), "holds")
+    assert outcomes == dict.fromkeys(
+        ("files", "rows", "verdict", "queries", "reports", "store"), "holds"
+    )
 
 
 @pytest.mark.parametrize("what", TAMPERINGS)
@@ -331,7 +351,7 @@ def test_another_version_does_not_pass_for_checked(there: Path, monkeypatch: pyt
 
 
 def test_the_command_names_what_fails_and_exits_3(whole: Path, there: Path) -> None:
-    # the folder was judged with a reader of the tests, but its metrics and formats are the installed ones
+    # the folder was judged with a reader of the tests, its metrics and formats are installed
     good = muscle_gov("verify", there)
     assert good.code == 0, good.out
     assert "verified:" in good.out
@@ -360,7 +380,14 @@ BAD = {
     ("sign", "report", "--key", "nowhere.pem"): "there is no such file",
     ("sign", "report", "--key", "mine.pub.pem"): "cannot be used as a key",
     ("sign", "report", "--key", "mine.pem", "--password-env", "NOT_THERE"): "no environment variable",
-    ("sign", "report", "--key", "mine.pem", "--certificate-chain", "mine.pem"): "belongs to a --certificate",
+    (
+        "sign",
+        "report",
+        "--key",
+        "mine.pem",
+        "--certificate-chain",
+        "mine.pem",
+    ): "belongs to a --certificate",
     ("verify", "report", "--public-key", "a", "--certificate-chain", "b"): "not both",
 }
 
@@ -377,6 +404,46 @@ def test_a_link_is_not_signed(whole: Path, there: Path) -> None:
     ran = muscle_gov("sign", there, "--key", whole / "mine.pem")
     assert ran.code == 2
     assert "is a link" in ran.sentence
+
+
+def manifest_with(part: str, value: Any) -> Edit:
+    def edit(folder: Path) -> None:
+        manifest = json.loads((folder / folders.MANIFEST).read_text("utf-8"))
+        manifest[part] = value
+        (folder / folders.MANIFEST).write_text(json.dumps(manifest), "utf-8")
+
+    return edit
+
+
+BROKEN: dict[str, Edit] = {
+    **{
+        f"manifest {part} {value!r}": manifest_with(part, value)
+        for part in ("comparison", "verdict", "files", "not_made", "options", "config", "written_by")
+        for value in ("x", [1])
+    },
+    "manifest evidence": manifest_with("evidence", [{"kind": "suite"}]),
+    "manifest store": manifest_with("store", {"tables": {"predictions": 3}}),
+    "manifest schema": manifest_with("schema_version", 2),
+    "manifest bytes": write(folders.MANIFEST, "\ud7ff["),
+    "rows": write(folders.ROWS, "no parquet"),
+    "rules": in_store("UPDATE verdicts SET rules = '[1]'"),
+    "policy": in_store("UPDATE verdicts SET policy = '{}'"),
+    "settings": in_store("UPDATE comparisons SET settings = '{}'"),
+    "header": in_store("UPDATE runs SET header = '[]'"),
+    "sources": in_store("UPDATE imports SET sources = '[3]'"),
+    "no runs": in_store("DELETE FROM runs"),
+    "no comparisons": in_store("DELETE FROM comparisons"),
+    "no verdicts": in_store("DELETE FROM verdicts"),
+    "a table less": in_store("DROP TABLE prompts"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_whatever_is_broken_fails_in_a_sentence(there: Path, what: str) -> None:
+    BROKEN[what](there)
+    checks = checked(there)
+    assert not verify.holds(checks)
+    assert all(problem and "\n" not in problem for check in checks for problem in check.problems)
 
 
 def test_a_hostile_store_reaches_nothing_outside(there: Path, tmp_path: Path) -> None:

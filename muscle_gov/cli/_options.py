@@ -313,7 +313,7 @@ def folder_options(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def formats_of(plugins: Plugins, given: Mapping[str, Any], outputs: Mapping[str, str]) -> dict[str, Any]:
     """The report formats of `outputs`, made with their `--report-option`s before any work is done."""
-    names = outputs if given["folder"] is None else plugins.names("reports")
+    names = outputs if given.get("folder") is None else plugins.names("reports")
     options: dict[str, list[str]] = {name: [] for name in names}
     for pair in given["report_options"]:
         name, dot, option = pair.partition(".")

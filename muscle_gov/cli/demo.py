@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from muscle_gov.cli import Command, _candidates, _fitting, _options, _show, _story
+from muscle_gov.cli import Command, _candidates, _fitting, _options, _show, _story, _writing
 from muscle_gov.errors import ModelError, PluginError
 
 if TYPE_CHECKING:
@@ -125,7 +125,8 @@ def _run(plugins: Plugins, update: Update, quiet: bool) -> Judged:
             predicting = Predicting(expanded(update.suites), update.predict, watch)
             command = f"muscle-gov run --mend {update.path}"
             judged = run_mend(store, plugins, update, predicting, command, watch_fit)
-        _show.write_reports(formats, judged.report, outputs, quiet)
+        given = {"quiet": quiet, "config": update.path, "folder": None}
+        _writing.write(store, plugins, judged.report, (formats, outputs), given)
     return judged
 
 

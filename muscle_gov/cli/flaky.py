@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from muscle_gov.store.flaky import FlakyItem
 
 
-@click.command(
-    cls=Command, short_help="List items that one model answers in two ways; propose a quarantine."
-)
+@click.command(cls=Command, short_help="List items that one model answers in two ways.")
 @click.option("--model", help="Only by answers of this model; name or pattern.")
 @click.option("--suite", help="Only this suite; name or pattern.")
 @click.option(

@@ -37,7 +37,7 @@ _SIGNS = {"holds": ("✓", "green"), "fails": ("✗", "bold red"), "not checked"
 )
 @_options.quiet_option
 def sign(folder: Path, **given: Any) -> int:
-    """Sign every file in DIR, by the OpenSSF Model Signing specification; the signature is DIR/model.sig.
+    """Sign every file in DIR, by the OpenSSF Model Signing specification; it makes DIR/model.sig.
 
     Works on a report folder, on an adapter's, on any folder, and offline. Needs the extra `signing`.
 
@@ -74,7 +74,9 @@ def _password(variable: str | None) -> str | None:
 
 @click.command(cls=Command, short_help="Check that a report folder is what it says.")
 @click.argument("folder", metavar="DIR", type=_FILE)
-@click.option("--public-key", type=_FILE, help="DIR must be signed with the other half of this key, PEM.")
+@click.option(
+    "--public-key", type=_FILE, help="DIR must be signed with the other half of this key, PEM."
+)
 @click.option(
     "--certificate-chain",
     "certificates",
@@ -111,7 +113,9 @@ def verify(folder: Path, **given: Any) -> int:
     checks = verifying.verify(folder, trust, given["original"])
     is_good = verifying.holds(checks)
     if given["as_json"]:
-        _show.print_json({"folder": str(folder), "holds": is_good, "checks": [asdict(c) for c in checks]})
+        _show.print_json(
+            {"folder": str(folder), "holds": is_good, "checks": [asdict(c) for c in checks]}
+        )
     else:
         _tell(folder, checks, is_good)
     return 0 if is_good else 3

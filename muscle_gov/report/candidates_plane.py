@@ -37,7 +37,8 @@ class Plane:
     """Which of those that are meant to ship stand on the front; empty where there is no choice."""
     has_limits: bool
     has_front: bool
-    """Whether a limit or a front is drawn, and so the key says what it is."""
+    has_subject: bool
+    """Whether a limit, a front, the ring of what the report is about is drawn, and so is in the key."""
 
 
 def plane_of(report: Report, place: Place) -> tuple[Plane | None, tuple[str, ...]]:
@@ -60,7 +61,9 @@ def plane_of(report: Report, place: Place) -> tuple[Plane | None, tuple[str, ...
     label = _in_words(place, spots, lines, floor, turned)
     has_limits = any(stroke.kind == "limit" for stroke in wide.strokes)
     front_told = _front_told(place, spots, turned)
-    return Plane(label, wide, narrow, front_told, has_limits, bool(wide.front)), tuple(notes)
+    has_subject = any(mark.is_subject for mark in wide.marks)
+    plane = Plane(label, wide, narrow, front_told, has_limits, bool(wide.front), has_subject)
+    return plane, tuple(notes)
 
 
 def _front_told(place: Place, spots: Sequence[Spot], turned: bool) -> str:

@@ -20,7 +20,7 @@ _GROUP_OF: Mapping[str, str] = {
     **dict.fromkeys(("model", "fingerprint", "model_details"), "Model"),
     **dict.fromkeys(("engine", "dtype", "quantization", "decoding", "model_settings"), "Serving"),
     **dict.fromkeys(("chat_template", "system_prompt", "n_shot", "task_details"), "Prompting"),
-    **dict.fromkeys(("harness", "harness_version", "started", "notes"), "Harness"),
+    **dict.fromkeys(("harness", "harness_version", "notes"), "Harness"),
 }
 """Whatever is not named is said of the suite."""
 _INNER: Mapping[str, str] = {
@@ -34,7 +34,7 @@ _ORDER = (
     *("chat_template", "system_prompt", "n_shot", "task_details"),
     *("task", "task_version", "dataset", "split", "metric", "higher_is_better", "scorer", "part"),
     *("other_metrics", "expected_rows", "limited_to", "complete"),
-    *("harness", "harness_version", "started", "notes"),
+    *("harness", "harness_version", "notes"),
 )
 _DETAILS = ("weights", "base", "adapter", "tokenizer", "chat_template", "revision", "source")
 """What makes a model, before whatever else is said of it."""
@@ -90,6 +90,8 @@ class ComparedView:
     same: int
     unknown: tuple[str, ...]
     """What neither side tells."""
+    started: str
+    """When the runs began, which says nothing of what they were; empty if neither tells."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,20 @@ def view_compared(comparison: Comparison) -> ComparedView:
         sum(len(group.differ) for group in groups),
         sum(len(group.same) for group in groups),
         tuple(name for group in groups for name in group.unknown),
+        _started(comparison),
     )
+
+
+def _started(comparison: Comparison) -> str:
+    """The first suite's beginning on either side."""
+    told = []
+    for side, name in enumerate(("old", "new")):
+        begun = [pair[side].get("started") for pair in comparison.headers.values()]
+        known = sorted(str(moment) for moment in begun if moment)
+        if known:
+            told.append(f"the {name} run began {words.moment(known[0])}")
+    text = ", ".join(told)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _model(comparison: Comparison, side: int) -> dict[str, Any]:
@@ -182,7 +197,7 @@ def _flat(header: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
             told = (header.get("model_settings") or ()) if name == "model_details" else ()
             inner = {str(key): item for key, item in value.items() if key not in told}
             found |= {(name, key): inner[key] for key in sorted(inner)}
-        elif name not in ("model_details", "model_settings"):
+        elif name not in ("model_details", "model_settings", "started"):
             found[name, ""] = value
     return found
 

@@ -17,6 +17,8 @@ from muscle_gov.data import Evidence, Report, Resource
 from muscle_gov.report import words
 
 MOST_OF_A_HEADER = 20_000
+RESOURCES_AT_ONCE = 12
+QUERIES_AT_ONCE = 10
 _KINDS: Mapping[str, str] = {
     "model": "Models",
     "suite": "Suites",
@@ -40,6 +42,8 @@ class ResourceRow:
 class ResourceGroup:
     title: str
     rows: tuple[ResourceRow, ...]
+    more: tuple[ResourceRow, ...]
+    """Those that are folded away."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class EvidenceView:
     resources: tuple[ResourceGroup, ...]
     versions: tuple[tuple[str, str], ...]
     queries: tuple[QueryView, ...]
+    more_queries: tuple[QueryView, ...]
     open_store: str
     """The command that opens the store for the queries; empty where no store is known."""
     headers: tuple[HeaderPair, ...]
@@ -72,12 +77,14 @@ class EvidenceView:
 
 def view_evidence(report: Report) -> EvidenceView:
     proof = report.evidence
+    queries = _queries(proof) if proof else ()
     return EvidenceView(
         facts=_facts(report),
         command=report.command or "",
         resources=_resources(proof) if proof else (),
         versions=tuple(proof.versions.items()) if proof else (),
-        queries=_queries(proof) if proof else (),
+        queries=queries[:QUERIES_AT_ONCE],
+        more_queries=queries[QUERIES_AT_ONCE:],
         open_store=f"duckdb -readonly {shlex.quote(report.store)}" if report.store else "",
         headers=_headers(report),
         is_collected=proof is not None,
@@ -105,7 +112,8 @@ def _resources(proof: Evidence) -> tuple[ResourceGroup, ...]:
     for kind in kinds:
         rows = tuple(_resource(r) for r in proof.resources if r.kind == kind)
         if rows:
-            groups.append(ResourceGroup(_KINDS.get(kind, kind), rows))
+            first, rest = rows[:RESOURCES_AT_ONCE], rows[RESOURCES_AT_ONCE:]
+            groups.append(ResourceGroup(_KINDS.get(kind, kind), first, rest))
     return tuple(groups)
 
 
@@ -126,7 +134,7 @@ def _rounded(value: float | None) -> str:
     """As people read it: a count as it is, a share in its digits; the exact value stands beside it."""
     if value is None:
         return words.NOT_KNOWN
-    return words.count(value) if isinstance(value, int) else words.number(value, "plain", 6)
+    return words.count(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 def _headers(report: Report) -> tuple[HeaderPair, ...]:

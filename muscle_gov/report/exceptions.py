@@ -10,14 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from muscle_gov.data import AppliedQuarantine, AppliedWaiver, Verdict
+from muscle_gov.refusals import QUARANTINE_REFUSED, WAIVER_REFUSED
 from muscle_gov.report import words
-
-_REFUSED: Mapping[str, str] = {
-    "expired": "its last day has passed",
-    "unmatched": "it covers nothing here",
-    "over-broad": "it covers too much of the suite without saying so",
-    "not-flaky": "the store holds no two answers of one model that differ on it",
-}
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ def _waiver(applied: AppliedWaiver) -> ExceptionRow:
         applied.status,
         waiver.suite,
         what,
-        done if applied.status == "applied" else _why(applied.status),
+        done if applied.status == "applied" else _why(applied.status, WAIVER_REFUSED),
         waiver.reason,
         waiver.owner,
         waiver.expires,
@@ -84,12 +78,12 @@ def _quarantine(applied: AppliedQuarantine) -> ExceptionRow:
         applied.status,
         entry.suite,
         f"instance {entry.instance}",
-        done if applied.status == "applied" else _why(applied.status),
+        done if applied.status == "applied" else _why(applied.status, QUARANTINE_REFUSED),
         entry.reason,
         entry.owner,
         entry.expires,
     )
 
 
-def _why(status: str) -> str:
-    return f"{_REFUSED.get(status, status)}: nothing set aside"
+def _why(status: str, words_of: Mapping[str, str]) -> str:
+    return f"{words_of.get(status, status)}: nothing is set aside"

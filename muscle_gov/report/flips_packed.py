@@ -35,6 +35,8 @@ Packing = Literal["", "deflate"]
 _SHOWN_ONCE_MORE = 3000
 """Bytes of markup around a flip of the first page, which stands in the page beside the data."""
 _TRIES = 6
+_SAMPLE = 1500
+"""Flips that are looked at to find the length; all of them are measured in the end."""
 
 
 @dataclass(frozen=True)
@@ -115,16 +117,17 @@ def _measured(taken: Sequence[Taken], limits: Limits, packing: Packing) -> tuple
 
 
 def _longest(taken: Sequence[Taken], least: int, limits: Limits, ratio: float, fixed: float) -> int:
-    """The greatest length of texts that should fit; `least` if none does."""
+    """The greatest length of texts with which all should fit; `least` if none does."""
     low, high = least, limits.text
     first = taken[: limits.page]
-    room = limits.bytes - fixed * len(taken) - _SHOWN_ONCE_MORE * len(first)
-    twice = 2 / ratio
+    some = taken[:: max(1, len(taken) // _SAMPLE)]
+    share = len(taken) / max(1, len(some))
+    room = (limits.bytes - _SHOWN_ONCE_MORE * len(first)) * 0.98 - fixed * len(taken)
     while low < high:
         middle = (low + high + 1) // 2
-        letters = sum(one.characters(middle) for one in taken)
-        letters += int(twice * sum(one.characters(middle) for one in first))
-        low, high = (middle, high) if letters * ratio <= room else (low, middle - 1)
+        size = ratio * share * sum(one.characters(middle) for one in some)
+        size += 2 * sum(one.characters(middle) for one in first)
+        low, high = (middle, high) if size <= room else (low, middle - 1)
     return low
 
 

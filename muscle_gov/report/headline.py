@@ -137,6 +137,9 @@ def _surety(measure: Measure, figures: SuiteFigures, report: Report) -> str:
     bound = f", at most {words.apart(seen.high, limit, 'share')} with {sure} confidence"
     if (seen.value, seen.n) == (measure.value, measure.n):
         return bound + allows
+    given = [a.status for a in report.verdict.waivers] + [a.status for a in report.verdict.quarantined]
+    if "applied" not in given:
+        return plain + allows
     # the rule judged other numbers: with waived and quarantined answers set aside
     aside = f"; without what is set aside {words.apart(seen.value, limit, 'share')}"
     return f"{plain}{aside}{bound}{allows}"

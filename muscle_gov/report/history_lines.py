@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from muscle_gov.data import Comparison, Status
-from muscle_gov.errors import UsageError
+from muscle_gov.report.history_paths import Pair, forward, paths_of
 from muscle_gov.report.words import listed
 from muscle_gov.store.history import AnswerPaths, GivenVerdict, PastComparison, StoredModel
 from muscle_gov.text import one_line
@@ -92,7 +92,6 @@ class Lines:
 
 _Nodes = Mapping[int, int]
 """Model → the model that stands for all that are taken for one."""
-_Pair = tuple[int, int]
 
 
 def lines_of(
@@ -102,13 +101,13 @@ def lines_of(
     goes through all these models. Raises UsageError if there is no such line."""
     real = [c for c in comparisons if c.role != "control"]
     nodes, linked = _same_models(real)
-    groups: dict[_Pair, list[PastComparison]] = {}
+    groups: dict[Pair, list[PastComparison]] = {}
     for one in real:
         groups.setdefault((nodes[one.old.id], nodes[one.new.id]), []).append(one)
     steps = {pair: _step(found, comparisons) for pair, found in groups.items()}
-    edges, odd = _forward(groups)
+    edges, odd = forward(groups)
     names = {nodes[m.id]: m.name for c in real for m in (c.old, c.new)}
-    paths, rest = _paths(edges, names, through)
+    paths, rest = paths_of(edges, names, through)
     apart = [steps[pair] for pair in rest] + [replace(steps[p], why_apart=why) for p, why in odd.items()]
     lines, taken = [], set()
     for path in paths:
@@ -200,7 +199,7 @@ def _step(group: Sequence[PastComparison], everything: Sequence[PastComparison])
     return Step(standing, others, len(group), tuple(mended.values()), controls)
 
 
-def _is_beside(step: Step, steps: Mapping[_Pair, Step]) -> bool:
+def _is_beside(step: Step, steps: Mapping[Pair, Step]) -> bool:
     """Is it of a mended model that is listed beside its update?"""
     return step.comparison.role == "mitigation" and any(
         one.comparison.id in step.all_comparisons for other in steps.values() for one in other.mended
@@ -208,9 +207,9 @@ def _is_beside(step: Step, steps: Mapping[_Pair, Step]) -> bool:
 
 
 def _line(
-    path: Sequence[_Pair],
-    steps: Mapping[_Pair, Step],
-    groups: Mapping[_Pair, Sequence[PastComparison]],
+    path: Sequence[Pair],
+    steps: Mapping[Pair, Step],
+    groups: Mapping[Pair, Sequence[PastComparison]],
     linked: Mapping[int, str],
 ) -> tuple[Line, set[str]]:
     """The line, and the comparisons that it stands for beside its own steps."""
@@ -252,145 +251,6 @@ def _with_namesakes(lines: Sequence[Line], apart: Sequence[Step]) -> tuple[list[
         ]
         found.append(replace(line, steps=tuple(grown)))
     return found, rest
-
-
-# --------------------------------------------------------------------------------------------- paths
-
-
-@dataclass(frozen=True)
-class _Edge:
-    pair: _Pair
-    is_update: bool
-    when: str
-
-
-@dataclass(frozen=True)
-class _Way:
-    """The best way to a model so far."""
-
-    rank: tuple[int, int, str]
-    """Updates, those of them that are no mended model, when the last was compared."""
-    edges: tuple[_Edge, ...]
-
-
-def _forward(
-    groups: Mapping[_Pair, Sequence[PastComparison]],
-) -> tuple[list[_Edge], dict[_Pair, str]]:
-    """Updates that can be part of a line, and those that can't, with the reason."""
-    olds = {pair[0] for pair in groups}
-    following: dict[int, set[int]] = {}
-    edges, odd = [], {}
-    for pair, found in groups.items():  # the oldest first
-        old, new = pair
-        is_update = any(c.role != "mitigation" for c in found)
-        if old == new:
-            odd[pair] = "one and the same model on both sides"
-        elif _reaches(following, new, old):
-            odd[pair] = "runs backwards: its old model came after its new one before"
-        else:
-            following.setdefault(old, set()).add(new)
-            if is_update or new in olds:
-                edges.append(_Edge(pair, is_update, found[0].created))
-    return edges, odd
-
-
-def _reaches(following: Mapping[int, set[int]], start: int, goal: int) -> bool:
-    seen, todo = {start}, [start]
-    while todo:
-        one = todo.pop()
-        if one == goal:
-            return True
-        more = following.get(one, set()) - seen
-        seen |= more
-        todo += more
-    return False
-
-
-def _paths(
-    edges: Sequence[_Edge], names: Mapping[int, str], through: Sequence[str]
-) -> tuple[list[list[_Pair]], list[_Pair]]:
-    """Paths, and the pairs that belong to none."""
-    if through:
-        path = _longest(edges, names, through)
-        if path is None:
-            asked = listed([repr(n) for n in through], 8)
-            known = listed(sorted({repr(one_line(n, 60)) for n in names.values()}), 12)
-            raise UsageError(f"--line: no line of updates goes through {asked}; there are {known}")
-        return [path], [e.pair for e in edges if e.pair not in path]
-    paths, rest = [], []
-    for part in _components(edges):
-        is_first = True
-        while part:
-            path = _longest(part, names, ())
-            if path is None or (len(path) < 2 and not is_first):
-                break
-            is_first = False
-            paths.append(path)
-            part = [e for e in part if e.pair not in path]
-        rest += [e.pair for e in part]
-    return paths, rest
-
-
-def _components(edges: Sequence[_Edge]) -> list[list[_Edge]]:
-    """Edges that hang together."""
-    stands_for: dict[int, int] = {}
-
-    def root(one: int) -> int:
-        while stands_for.setdefault(one, one) != one:
-            stands_for[one] = one = stands_for[stands_for[one]]
-        return one
-
-    for edge in edges:
-        stands_for[root(edge.pair[0])] = root(edge.pair[1])
-    found: dict[int, list[_Edge]] = {}
-    for edge in edges:
-        found.setdefault(root(edge.pair[0]), []).append(edge)
-    return list(found.values())
-
-
-def _longest(
-    edges: Sequence[_Edge], names: Mapping[int, str], through: Sequence[str]
-) -> list[_Pair] | None:
-    """The longest path that ends in an update and goes through these models; None without one."""
-
-    def met(node: int) -> frozenset[str]:
-        return frozenset(t for t in through if names[node] == t or fnmatchcase(names[node], t))
-
-    best: dict[int, dict[frozenset[str], _Way]] = {}
-    ends = []
-    for edge in _in_order(edges):
-        old, new = edge.pair
-        start = {met(old): _Way((0, 0, ""), ())}
-        for seen, way in {**start, **best.get(old, {})}.items():
-            rank = (way.rank[0] + 1, way.rank[1] + edge.is_update, edge.when)
-            longer = _Way(rank, (*way.edges, edge))
-            both = seen | met(new)
-            known = best.setdefault(new, {})
-            if both not in known or known[both].rank < rank:
-                known[both] = longer
-            if edge.is_update and both == frozenset(through):
-                ends.append(longer)
-    if not ends:
-        return None
-    return [edge.pair for edge in max(ends, key=lambda way: way.rank).edges]
-
-
-def _in_order(edges: Sequence[_Edge]) -> list[_Edge]:
-    """Each behind all that lead to where it starts."""
-    leading: dict[int, list[_Edge]] = {}
-    waiting: dict[int, int] = {}
-    for edge in edges:
-        leading.setdefault(edge.pair[0], []).append(edge)
-        waiting[edge.pair[1]] = waiting.get(edge.pair[1], 0) + 1
-    todo = sorted({e.pair[0] for e in edges} - set(waiting))
-    found = []
-    while todo:
-        for edge in leading.get(todo.pop(), []):
-            found.append(edge)
-            waiting[edge.pair[1]] -= 1
-            if not waiting[edge.pair[1]]:
-                todo.append(edge.pair[1])
-    return found
 
 
 # ------------------------------------------------------------------------------------ what is shown

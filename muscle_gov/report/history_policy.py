@@ -16,7 +16,8 @@ from muscle_gov.store.history import GivenVerdict
 
 _TIERS = ("advisory", "supporting", "critical")
 _JUDGES = ("value", "interval")
-_KNOWN = ("gate", "allow")
+_KNOWN = ("gate", "allow", "today", "edition")
+"""Parts of a kept policy that are told in a way of their own, and the day, which is no rule."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ def changes(before: GivenVerdict | None, after: GivenVerdict | None) -> tuple[Ch
     found = [*_rules(old["gate"], new["gate"])]
     found += _number("coverage", old["gate"]["coverage"], new["gate"]["coverage"], higher="tighter")
     found += _set("accepts the finding", old.get("allow", ()), new.get("allow", ()))
+    found += _lists(*(one["gate"].get("must_not_regress") or () for one in (old, new)))
+    editions = [one.get("edition", 1) for one in (old, new)]
+    if editions[0] != editions[1]:
+        text = f"edition of what tiers and waivers mean {editions[0]} → {editions[1]}"
+        found.append(Change(text, "other"))
     for name in sorted({*old, *new} - {*_KNOWN}):
         found += _entries(name.replace("_", " "), old.get(name), new.get(name))
     found += _entries("waivers", before.waivers, after.waivers)
@@ -112,13 +118,43 @@ def _set(title: str, old: Iterable[str], new: Iterable[str]) -> list[Change]:
 
 def _entries(title: str, old: Any, new: Any) -> list[Change]:
     """Lists of exceptions: each that is new sets something aside."""
-    before, after = (v if isinstance(v, list | tuple) else [v] if v else [] for v in (old, new))
+    before, after = (_plain(v if isinstance(v, list | tuple) else [v] if v else []) for v in (old, new))
     added = sum(one not in before for one in after)
     gone = sum(one not in after for one in before)
     if not added and not gone:
         return []
     told = f"{title}: {added} added, {gone} dropped, {len(after)} in all"
     return [Change(told, "looser" if added else "tighter")]
+
+
+def _plain(entries: Sequence[Any]) -> list[Any]:
+    """Without the place in a file, which moves with every line above it."""
+    return [
+        {k: v for k, v in one.items() if k != "place"} if isinstance(one, Mapping) else one
+        for one in entries
+    ]
+
+
+def _lists(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> Iterable[Change]:
+    """Lists of instances that must not regress."""
+    before, after = ({one["name"]: _plain([one])[0] for one in lists} for lists in (old, new))
+    for name in sorted({*before, *after}):
+        title = f"list of what must not regress, {name}"
+        if name not in before:
+            yield Change(f"new {title}", "tighter")
+        elif name not in after:
+            yield Change(f"dropped: {title}", "looser")
+        elif before[name] != after[name]:
+            yield _changed_list(title, before[name], after[name])
+
+
+def _changed_list(title: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Change:
+    before, after = (one.get("listed") or one.get("instances") or [] for one in (old, new))
+    added = sum(one not in before for one in after)
+    gone = sum(one not in after for one in before)
+    if not added and not gone:
+        return Change(f"{title}: another slice, suite or tier", "other")
+    return Change(f"{title}: {added} added, {gone} dropped", "looser" if gone else "tighter")
 
 
 def _title(rule: Mapping[str, Any]) -> str:

@@ -6,12 +6,13 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from muscle_gov.report import figures, words
 from muscle_gov.report.history_lines import Step, Try
 from muscle_gov.report.history_policy import Change, changes
-from muscle_gov.report.history_words import LEVELS, NAME, Shown, limit_of, shown_of
+from muscle_gov.report.history_words import LEVELS, NAME, Shown, day, limit_of, shown_of
 from muscle_gov.report.status import STATUSES, StatusWords
 from muscle_gov.text import one_line
 
@@ -112,6 +113,7 @@ def _remarks(step: Step, changed: Sequence[Change], before: Step | None) -> list
         found.append(Remark("In no line", f"{step.why_apart}."))
     if step.standing.verdict is not None:
         found.append(Remark("Why", f"{step.standing.verdict.reason}."))
+        found += _as_of(step.standing)
     found += _told_tries(step)
     found += [Remark("Policy", f"{c.text}{_in_words(c.kind)}", None, c.kind) for c in changed]
     found += _suites(step, before)
@@ -120,6 +122,22 @@ def _remarks(step: Step, changed: Sequence[Change], before: Step | None) -> list
     for waiver in verdict.waivers if verdict is not None else ():
         found.append(Remark("Waiver", _waiver(waiver)))
     return found
+
+
+def _as_of(one: Try) -> list[Remark]:
+    """A day that was set for the verdict, at which exceptions may hold that have run out since."""
+    policy = (one.verdict.policy if one.verdict is not None else None) or {}
+    if one.verdict is None or not (one.verdict.waivers or policy.get("quarantine")):
+        return []
+    asked, given = str(policy.get("today") or ""), day(one.when)
+    try:
+        apart = abs((date.fromisoformat(asked) - date.fromisoformat(given)).days)
+    except ValueError:
+        return []
+    # the day where it was judged may be another one than that in Greenwich
+    return (
+        [Remark("Judged as of", f"{asked}, but given on {given}", None, "looser")] if apart > 1 else []
+    )
 
 
 def _in_words(kind: str) -> str:

@@ -177,7 +177,8 @@ def _drift_figures(comparison: Comparison, first: str, last: str) -> tuple[str, 
     main = main_figures(comparison)
     if main is None or not main.n_pairs:
         return (f"No answer of {first} and {last} has a score on both sides.",)
-    where = f" in the suite {one_line(main.suite, NAME)}" if main.suite != "(all)" else ""
+    is_one = main.suite != "(all)" and len(comparison.suites) > 1
+    where = f" in the suite {one_line(main.suite, NAME)}" if is_one else ""
     if main.kind == "graded":
         told = _counted(main.measures.get("regression_rate"), main.n_pairs, comparison.confidence)
         return (f"From {first} to {last}, {told} score worse now{where}.",)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 _RING = 11.0
 _LINE_FROM = 7.0
 """A label farther than this from its mark gets a line to it."""
+_FARTHEST = 64.0
+"""A name that would stand farther than this from its mark is no help: a number stands closer."""
 _PASSES = 2
 _SIDES = (
     *((1.0, -1.0), (-1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)),  # the corners are free of its own cross
@@ -159,6 +161,12 @@ def line_to(wish: Wish, box: Box) -> tuple[float, float, float, float] | None:
         return None
     share = wish.reach / far
     return wish.x + (x - wish.x) * share, wish.y + (y - wish.y) * share, x, y
+
+
+def is_near(wish: Wish, box: Box | None) -> bool:
+    """Whether the label has a place, and one that nobody has to search for."""
+    line = None if box is None else line_to(wish, box)
+    return box is not None and (line is None or math.dist(line[:2], line[2:]) <= _FARTHEST)
 
 
 def _is_clear(wish: Wish, box: Box, ground: Ground, others: _Others) -> bool:

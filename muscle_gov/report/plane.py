@@ -8,14 +8,13 @@ wide and for narrow screens: a drawing that is only made smaller can't be read.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from muscle_gov.data import Measure
 from muscle_gov.report import words
 from muscle_gov.report.axes import Span, ends_of, ticks, x_range, y_range
-from muscle_gov.report.labels import Box, Ground, Wish, line_to, place, width_of
+from muscle_gov.report.labels import Box, Ground, Wish, is_near, line_to, place, width_of
 from muscle_gov.text import one_line
 
 FONT = 12.5
@@ -24,8 +23,6 @@ _LINE = 15.0
 _NAME = 26
 _NAMED, _LABELLED = 20, 60
 """Most candidates that are tried by name, and most that get a label at all; more is no picture."""
-_FARTHEST = 64.0
-"""A name that would stand farther than this from its mark is no help: numbers stand closer."""
 
 
 @dataclass(frozen=True)
@@ -325,7 +322,7 @@ def _labels(spots: Sequence[Spot], ground: Ground, x: Span, y: Span) -> tuple[tu
         texts = [_words(spot, is_numbered) for spot in spots]
         wishes = [_wish(spot, text, x, y) for spot, text in zip(spots, texts, strict=True)]
         boxes = place(wishes, ground, may_cross=is_numbered)
-        if is_numbered or all(map(_is_near, wishes, boxes)):
+        if is_numbered or all(map(is_near, wishes, boxes)):
             break
     found = [
         _label(spot, text, wish, box)
@@ -333,11 +330,6 @@ def _labels(spots: Sequence[Spot], ground: Ground, x: Span, y: Span) -> tuple[tu
         if box is not None
     ]
     return tuple(found), is_numbered
-
-
-def _is_near(wish: Wish, box: Box | None) -> bool:
-    line = None if box is None else line_to(wish, box)
-    return box is not None and (line is None or math.dist(line[:2], line[2:]) <= _FARTHEST)
 
 
 def _words(spot: Spot, is_numbered: bool) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ class StatusWords:
 
 STATUSES: Mapping[Status, StatusWords] = {
     Status.PASS: StatusWords(
-        "PASS", "pass", "Every deciding rule holds: its bound lies inside the limit."
+        "PASS", "pass", "Every critical rule holds: its bound lies inside the limit."
     ),
     Status.FAIL: StatusWords("FAIL", "fail", "At least one deciding rule is broken."),
     Status.INCONCLUSIVE: StatusWords(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 
 def now() -> datetime:
@@ -16,3 +16,8 @@ def now() -> datetime:
 def is_set() -> bool:
     """Whether the time is given from outside and does not pass."""
     return bool(os.environ.get("SOURCE_DATE_EPOCH"))
+
+
+def today() -> date:
+    """The day, in UTC as all times are: waivers end, and verdicts are dated, by one clock."""
+    return now().date()

@@ -74,8 +74,8 @@ def of_rows(store: Store, labels: Mapping[int, str]) -> Any:
     `labels` (run id → name), sorted; a digest is cut to its first 16 hexadecimal digits, enough to find
     which row was changed once the whole says that one was."""
     ids = list(labels)
-    sql = f"""SELECT list_extract(?::VARCHAR[], list_position(?::BIGINT[], run_id)::INTEGER) AS run, what,
-            coalesce(key, '') AS key, repeat, digest[:16] AS digest
+    sql = f"""SELECT list_extract(?::VARCHAR[], list_position(?::BIGINT[], run_id)::INTEGER) AS run,
+            what, coalesce(key, '') AS key, repeat, digest[:16] AS digest
         FROM ({ANSWER_ROWS} UNION ALL {INSTANCE_ROWS}) ORDER BY run, what, key, repeat, digest"""
     return store.arrow(sql, [[labels[run] for run in ids], ids, ids, ids, ids])
 

@@ -9,6 +9,7 @@ second moments. Texts are never read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -141,31 +142,69 @@ def sum_cells(
         source += " JOIN slice_tags t USING (suite_id, instance_id)"
     columns = ", ".join(f"p.{cell}" for cell in cells)
     where = f"p.suite_id IN ({_ids(pairs)}) AND {JUDGED[first.kind]}"
-    inner = f"SELECT {', '.join(group)}, {columns}, 1 AS n FROM {source} WHERE {where}"
+    head = f"SELECT {', '.join(group)}, p.suite_id AS s, p.instance_id"
+    inner = f"{head}, {columns}, 1 AS n FROM {source} WHERE {where}"
+    scales = _scales(store, inner, cells) if _is_crossed(first) else None
+    if scales is not None:
+        columns = ", ".join(f"(p.{cell} * k.k_{cell})::HUGEINT AS {cell}" for cell in cells)
+        inner = f"SELECT p.* REPLACE ({columns}) FROM ({inner}) p JOIN {scales} USING (suite_id)"
     if first.has_clusters:
-        source += " LEFT JOIN pair_clusters i USING (suite_id, instance_id)"
+        source = f"({inner}) p LEFT JOIN pair_clusters i ON i.suite_id = p.s AND i.instance_id = p.instance_id"
         unit = "coalesce('c' || i.cluster, 'i' || p.instance_id) AS unit"
         sums = ", ".join(f"sum(p.{cell}) AS {cell}" for cell in cells)
         # a cell that is missing on some pair must not be summed as if it were nothing
         sums += ", " + ", ".join(f"count(p.{cell}) AS has_{cell}" for cell in cells)
         inner = (
-            f"SELECT {', '.join(group)}, p.suite_id AS s, {unit}, {sums}, count(*) AS n "
-            f"FROM {source} WHERE {where} GROUP BY ALL"
+            f"SELECT p.suite_id, p.tag, p.value, p.s, {unit}, {sums}, count(*) AS n "
+            f"FROM {source} GROUP BY ALL"
         )
-    return [_cell_sums(row, cells) for row in store.rows(_outer(inner, cells, first), ())]
+    return [_cell_sums(row, cells) for row in store.rows(_outer(inner, cells, first, scales), ())]
 
 
-def _outer(inner: str, cells: Sequence[str], pair: SuitePair) -> str:
+def _is_crossed(pair: SuitePair) -> bool:
+    """Whether a pair can be in several cells, or a unit in several pairs: counts do not say it all."""
+    return pair.has_clusters or pair.has_repeats or pair.kind == "graded"
+
+
+def _scales(store: Store, inner: str, cells: Sequence[str]) -> str:
+    """A table `k` (suite_id and a factor for each cell) that makes whole numbers of cells.
+
+    Sums of floats hang on their order, which threads do not keep; sums of whole numbers do not. Each
+    factor is a power of two such that neither the sum of a cell nor that of a product leaves 127 bits.
+    """
+    sizes = ", ".join(f"max(abs({cell}))" for cell in cells)
+    rows = store.rows(f"SELECT suite_id, count(*), {sizes} FROM ({inner}) GROUP BY suite_id")
+    told = [
+        ", ".join([f"{suite_id}::BIGINT", *(_factor(n * float(size or 0)) for size in most)])
+        for suite_id, n, *most in rows
+    ]
+    values = ", ".join(f"({one})" for one in told) or f"({', '.join(['NULL'] * (len(cells) + 1))})"
+    return f"(VALUES {values}) k(suite_id, {', '.join(f'k_{cell}' for cell in cells)})"
+
+
+def _factor(total: float) -> str:
+    """A power of two that brings what is at most `total` below 2^60."""
+    exponent = math.frexp(total)[1] if total > 0 else 0
+    return f"{2.0 ** max(-900, min(60 - exponent, 900))!r}::DOUBLE"
+
+
+def _outer(inner: str, cells: Sequence[str], pair: SuitePair, scales: str | None) -> str:
     if pair.has_clusters:
         counts = [f"sum(has_{cell})" for cell in cells]
     else:
         counts = [f"count({cell})" for cell in cells]
-    totals = [f"sum({cell})" for cell in cells]
-    crossed = pair.has_clusters or pair.has_repeats or pair.kind == "graded"
-    products = [f"sum({a} * {b})" for a, b in _crosses(cells)] if crossed else []
+    if scales is None:
+        source, totals, products = f"({inner})", [f"sum({cell})" for cell in cells], []
+    else:
+        source = f"({inner}) c JOIN {scales} USING (suite_id)"
+        totals = [f"sum(c.{cell})::DOUBLE / any_value(k.k_{cell})" for cell in cells]
+        products = [
+            f"sum(c.{a} * c.{b})::DOUBLE / any_value(k.k_{a}) / any_value(k.k_{b})"
+            for a, b in _crosses(cells)
+        ]
     chosen = ", ".join(["sum(n)", "count(*)", *counts, *totals, *products])
     return (
-        f"SELECT suite_id, tag, value, {chosen} FROM ({inner}) GROUP BY suite_id, tag, value "
+        f"SELECT suite_id, tag, value, {chosen} FROM {source} GROUP BY suite_id, tag, value "
         "ORDER BY suite_id, tag, value"
     )
 

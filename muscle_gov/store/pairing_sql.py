@@ -73,7 +73,8 @@ WITH side AS (
         {OUTCOME} AS outcome, {SCORE} AS score
     FROM predictions p JOIN sides s USING (run_id) WHERE s.suite_id IN ({{suites}})
 ), per_instance AS (
-    SELECT suite_id, side, instance_id, any_value(sign) AS sign, avg(score) AS score,
+    SELECT suite_id, side, instance_id, any_value(sign) AS sign,
+        list_avg(list_sort(list(score))) AS score, -- in one order, since the sum of floats hangs on it
         min(ordinal) AS ordinal,
         count(*) FILTER (outcome = 'right') AS rights,
         count(*) FILTER (outcome IN ('right', 'wrong')) AS scored,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from muscle_gov.store.connection import Store
@@ -42,7 +43,13 @@ def runs_of(store: Store, comparison_id: str) -> list[ProvedRun]:
         WHERE c.comparison_id = ? ORDER BY s.name, c.side DESC, number""",
         [comparison_id],
     )
-    return [ProvedRun(*row[:9], sources=tuple(json.loads(row[9]))) for row in rows]
+    names = [field.name for field in dataclasses.fields(ProvedRun)]
+    found = []
+    for row in rows:
+        known: dict[str, Any] = dict(zip(names, row, strict=True))
+        known["sources"] = tuple(json.loads(known["sources"]))
+        found.append(ProvedRun(**known))
+    return found
 
 
 def judged_at(store: Store, comparison_id: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What a model is made of, as far as it is known by digest: what attestations and bills of materials name.
+"""What a model is made of, as far as digests tell: what attestations and bills of materials name.
 
 Only digests that were computed here, from the files of a model that was run here, are told as SHA-256:
 a log gives at best a name. The store's fingerprint says whether two runs were of one and the same

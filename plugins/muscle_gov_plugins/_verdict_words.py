@@ -22,6 +22,7 @@ _REFUSED: Mapping[str, str] = {
     "unmatched": "it covers nothing in this comparison",
     "over-broad": "it covers more than an exception may",
     "not-flaky": "no two answers of one model differ on this item",
+    "too-many": "with the others it is more of the suite than may be quarantined",
 }
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from muscle_gov import Report, hookimpl
-from muscle_gov_plugins._model_parts import Parts, document, parts_of
+from muscle_gov_plugins._model_parts import Parts, clean, document, parts_of
 
 if TYPE_CHECKING:
     from muscle_gov.data import SuiteFigures
@@ -44,11 +44,12 @@ class CycloneDxReport:
         subject = _component("new", new, _base_of(report, new))
         subject["description"] = f"the update of {old.name}"
         subject["modelCard"] = self._card(report)
+        number = uuid.uuid5(uuid.NAMESPACE_OID, clean(f"muscle-gov {comparison.id}"))
         bill = {
             "$schema": SCHEMA,
             "bomFormat": "CycloneDX",
             "specVersion": "1.6",
-            "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, f'muscle-gov {comparison.id}')}",
+            "serialNumber": f"urn:uuid:{number}",
             "version": 1,
             "metadata": {
                 "timestamp": comparison.created,

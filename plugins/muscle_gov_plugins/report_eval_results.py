@@ -32,13 +32,13 @@ def register_reports() -> dict[str, type]:
     return {"eval-results": EvalResultsReport}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class EvalResultsReport:
     """Scores for a model's `.eval_results` on the Hugging Face Hub, of suites that are benchmarks."""
 
-    benchmarks: tuple[str, ...]
+    benchmarks: tuple[str, ...] = ()
     """Which suites are which benchmarks of the Hub, each as `SUITE=OWNER/DATASET:TASK`, such as
-    `gpqa=Idavidrein/gpqa:gpqa_diamond`."""
+    `gpqa=Idavidrein/gpqa:gpqa_diamond`. At least one is required."""
     percent: bool = False
     """Write accuracy in percent, where the benchmark's leaderboard does; else as a share."""
     source: str | None = None
@@ -48,7 +48,9 @@ class EvalResultsReport:
 
     def __post_init__(self) -> None:
         if not self.benchmarks:
-            raise ValueError("benchmarks: name at least one, as SUITE=OWNER/DATASET:TASK")
+            raise ValueError(
+                "benchmarks: say which suite is which benchmark of the Hub, as SUITE=OWNER/DATASET:TASK"
+            )
         if self.source is not None and not self.source.startswith(("https://", "http://")):
             raise ValueError(f"source: {self.source!r} is no web address; give one like https://…")
         named = [_benchmark(one) for one in self.benchmarks]

@@ -71,7 +71,11 @@ class InTotoReport:
                 name, told = f"{one.kind}: {one.name}", {k: str(v) for k, v in one.details.items()}
                 yield {"name": name, "digest": {"sha256": digest}, "annotations": told}
         version = report.comparison.tool_version
-        yield {"name": "muscle-gov", "uri": f"pkg:pypi/muscle-gov@{version}", "annotations": proof.versions}
+        yield {
+            "name": "muscle-gov",
+            "uri": f"pkg:pypi/muscle-gov@{version}",
+            "annotations": proof.versions,
+        }
 
     def _verdict(self, report: Report, proof: Evidence) -> Mapping[str, Any]:
         """The verdict by its digest, and the time that the attestation is bound to."""
@@ -115,14 +119,21 @@ def _tests(verdict: Verdict) -> dict[str, list[str]]:
         name = f"{words.where(result)}: {words.rule_title(result.rule)}"
         if name not in names[kind]:
             names[kind].append(name)
-    for applied in (*verdict.waivers, *verdict.quarantined):
-        if applied.status == "applied":
-            entry = getattr(applied, "waiver", None) or getattr(applied, "quarantine", None)
-            what = entry.instance if entry.instance is not None else entry.slice
-            names["warnedTests"].append(f"{entry.suite}: {what} is set aside ({entry.owner})")
+    for waived in verdict.waivers:
+        if waived.status == "applied":
+            one = waived.waiver
+            names["warnedTests"].append(_aside(one.suite, one.instance or one.slice, one.owner))
+    for flaky in verdict.quarantined:
+        if flaky.status == "applied":
+            entry = flaky.quarantine
+            names["warnedTests"].append(_aside(entry.suite, entry.instance, entry.owner))
     if verdict.status.value == "FAIL" and not names["failedTests"]:
         names["failedTests"].append(f"verdict: {verdict.reason}")
     return names
+
+
+def _aside(suite: str, what: str | None, owner: str) -> str:
+    return f"{suite}: {what} is set aside ({owner})"
 
 
 def _kind(result: RuleResult) -> str:
@@ -138,7 +149,7 @@ def _result(verdict: Verdict, tests: Mapping[str, list[str]]) -> str:
         return "FAILED"
     if status != "PASS":
         raise OutputError(
-            f"the verdict is {status}, for which an attestation of test results has no word; none is made"
+            f"the verdict is {status}, for which attestations of test results have no word; none is made"
         )
     if tests["failedTests"]:
         raise OutputError(f"the verdict is PASS, but {tests['failedTests'][0]} failed; none is made")

@@ -211,41 +211,19 @@ const showFlips = (packed) => {
 
   // ---------------------------------------------------------------------------- copying, saving
 
-  async function copy(text) {
-    try {
-      await navigator.clipboard.writeText(text);
-      return true;
-    } catch {
-      // no permission, or a page that is not trusted to have a clipboard: as it was done before there was one
-      const focused = document.activeElement;
-      const field = document.createElement("textarea");
-      field.value = text;
-      field.className = "unseen";
-      document.body.append(field);
-      field.select();
-      const done = document.execCommand("copy");
-      field.remove();
-      if (focused) focused.focus({ preventScroll: true });
-      return done;
-    }
-  }
-
   async function act(what, flip) {
     const link = `${location.href.split("#")[0]}#${flip.id}`;
     const text = what === "link" ? link : what === "tsv" ? flipTable.tsv(flip) : flipTable.json(flip.row);
-    const done = await copy(text);
+    const done = await copyText(text);
     const name = { link: "the link", tsv: "the row", json: "the row as JSON" }[what];
     find("f-said").textContent = done ? `Copied ${name} of ${flip.key}.`
       : `This browser does not let a page copy; ${name} of ${flip.key} was not copied.`;
   }
 
   function save(suffix, type, text) {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type }));
-    link.download = `flips-${data.comparison.replace(/[^\w.-]+/g, "-")}.${suffix}`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-    find("f-said").textContent = `Saved ${number(shown.length)} flip${shown.length === 1 ? "" : "s"} to ${link.download}.`;
+    const name = `flips-${data.comparison.replace(/[^\w.-]+/g, "-")}.${suffix}`;
+    saveText(name, type, text);
+    find("f-said").textContent = `Saved ${number(shown.length)} flip${shown.length === 1 ? "" : "s"} to ${name}.`;
   }
 
   function saveJson() {

@@ -52,6 +52,18 @@ def judged(folder: Path) -> Path:
     return file
 
 
+def history(folder: Path) -> Path:
+    """Two verdicts on one update and a way back: what the command line makes of the store."""
+    file, store = folder / "history.html", folder / "history.duckdb"
+    old, new = (logs() / name for name in ("assistant-1.0", "assistant-1.1"))
+    for sides, limit in (((old, new), "2%"), ((old, new), "30%"), ((new, old), "2%")):
+        ran = muscle_gov("compare", *sides, "--store", store, "--max", f"nfr={limit}", "-q")
+        assert ran.code in (0, 1, 3), ran.err
+    ran = muscle_gov("history", "--store", store, "--html", file)
+    assert ran.code == 0, ran.err
+    return file
+
+
 def ordinary(folder: Path) -> Path:
     return write(folder / "ordinary.html", report())
 
@@ -91,6 +103,7 @@ def write(file: Path, given: Report) -> Path:
 
 PAGES: dict[str, Callable[[Path], Path]] = {
     "judged": judged,
+    "history": history,
     "ordinary": ordinary,
     "mended": mended,
     "hostile": hostile,
