@@ -321,7 +321,9 @@ def main() -> None:
     result = {"embedded": embedded, "written": rows, "in_browser": browsed}
     print(table(result, about, given.flips, given.pairs))
     if given.json:
-        given.json.write_text(json.dumps({"machine": about, **result}, indent=2) + "\n")
+        rows = [*result["written"], *result["in_browser"], {"way": "page", **result["embedded"]}]
+        rows.append({"way": "machine", "load_average": about["load_average"]})
+        given.json.write_text(json.dumps(rows, indent=2) + "\n")
     if given.md:
         given.md.write_text(table(result, about, given.flips, given.pairs), "utf-8")
 

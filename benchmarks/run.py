@@ -33,6 +33,7 @@ BENCHMARKS = {
         ],
         ["--repeat", "3"],
     ),
+    "report-html": ("report_html.py", ["--flips", "500", "--pairs", "700"], []),
     "compare": ("compare_pairs.py", ["--pairs", "14042"], ["--pairs", "14042", "10000000"]),
 }
 
@@ -46,7 +47,7 @@ def machine() -> dict[str, Any]:
         model = lines[0].partition(":")[2].strip() if lines else model
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     packages = ("muscle-gov", "duckdb", "pyarrow", "pandas", "orjson", "scipy")
-    packages += ("torch", "transformers", "peft", "lm-eval")
+    packages += ("torch", "transformers", "peft", "lm-eval", "playwright")
     return {
         "processor": model,
         "cores": os.cpu_count(),

@@ -293,8 +293,9 @@ class Flip:
     waived: str | None = None
     """The waiver's reason, where one covers this instance."""
     size: float | None = None
-    """How much changed: the share of answers that flipped (1 without repeats), or for `loss` and `gain`
-    the difference of the scores in the suite's unit; never negative. None: not known."""
+    """How much changed, never negative: the share of answers that flipped (1 without repeats, 0 for
+    `wrong_to_wrong`), or for `loss` and `gain` the difference of the scores in the suite's unit. None:
+    not known."""
     old_margin: float | None = None
     """How much surer the old model was of the right choice than of the best other one: the difference of
     their log-probabilities, in nats, before any division by length. Below 0 another choice was likelier.

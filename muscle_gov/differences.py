@@ -22,24 +22,24 @@ def few(problems: Iterable[str], most: int = MOST) -> Iterator[str]:
         yield f"and {more:,} more of this kind"
 
 
-def between(there: Any, wanted: Any, path: str) -> Iterator[str]:
-    """Each value that differs between what is there and what was wanted, by its place in the tree."""
+def between(there: Any, wanted: Any, path: str, source: str = "the rows give") -> Iterator[str]:
+    """Each value that differs between what is there and what `source` tells, by its place."""
     if isinstance(there, Mapping) and isinstance(wanted, Mapping):
         for name in dict.fromkeys([*wanted, *there]):
             inside = f"{path}.{name}" if " " not in str(name) else f"{path}[{name}]"
             if name not in there:
-                yield f"{inside}: is missing, should be {shown(wanted[name])}"
+                yield f"{inside}: is missing; {source} {shown(wanted[name])}"
             elif name not in wanted:
-                yield f"{inside}: is {shown(there[name])}, and should not be there"
+                yield f"{inside}: is {shown(there[name])}; {source} none"
             else:
-                yield from between(there[name], wanted[name], inside)
+                yield from between(there[name], wanted[name], inside, source)
     elif _is_list(there) and _is_list(wanted):
         if len(there) != len(wanted):
-            yield f"{path}: has {len(there):,} entries, should have {len(wanted):,}"
+            yield f"{path}: has {len(there):,} entries; {source} {len(wanted):,}"
         for i, (one, other) in enumerate(zip(there, wanted, strict=False)):
-            yield from between(one, other, f"{path}[{_name_of(other, i)}]")
+            yield from between(one, other, f"{path}[{_name_of(other, i)}]", source)
     elif there != wanted or isinstance(there, bool) != isinstance(wanted, bool):
-        yield f"{path}: is {shown(there)}, should be {shown(wanted)}"
+        yield f"{path}: is {shown(there)}; {source} {shown(wanted)}"
 
 
 def shown(value: Any) -> str:

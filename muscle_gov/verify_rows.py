@@ -130,4 +130,4 @@ def other_store(original: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
     else:
         mine = {"status": kept.status, "reason": kept.reason, "exit_code": kept.exit_code}
         wanted = {name: told.get(name) for name in mine}
-        yield from between(mine, wanted, f"{original}, verdict on {id_}")
+        yield from between(mine, wanted, f"{original}, verdict on {id_}", "the folder says")

@@ -230,3 +230,27 @@ def test_a_config_is_named_by_its_digest(store: Store, tmp_path: Path) -> None:
     report = with_evidence(store, judged(store, tmp_path, [old], [new]), config)
     assert report.evidence is not None
     assert [one.name for one in report.evidence.resources if one.kind == "config"] == ["update.toml"]
+
+
+def test_figures_are_the_same_to_the_last_bit_in_whatever_order_rows_lie(tmp_path: Path) -> None:
+    """What is measured again elsewhere must give the same bytes, or nothing could be verified."""
+    draw = random.Random(7)
+    scores = [[round(draw.lognormvariate(3, 2), 3) for _ in range(400)] for _ in range(2)]
+    repeats = [letters(seed, 400, "RRW", 3) for seed in (1, 2)]
+    found = []
+    for shuffled in (False, True):
+        logs = []
+        for name, given, words in zip(("old", "new"), scores, repeats, strict=True):
+            graded = scored(given, model=name)
+            often = log(words, name, "often", lambda i, _: {"cluster": f"c{i % 37}"})
+            for one in (graded, often):
+                rows = list(one.rows)
+                if shuffled:
+                    # repeats keep their numbers, and so whose answer they are
+                    random.Random(8).shuffle(rows)
+                logs.append(replace(one, rows=tuple(rows)))
+        with open_store(":memory:") as store:
+            report = judged(store, tmp_path, logs[:2], logs[2:])
+            found.append([figures.measures for figures in report.comparison.suites])
+    assert found[0] == found[1]
+    assert {len(one) for one in found[0]} == {7, 14}

@@ -172,17 +172,17 @@ TAMPERINGS: dict[str, tuple[Edit, dict[str, list[str]]]] = {
     "the verdict in the JSON and the manifest": (
         mended(json_verdict),
         {
-            "verdict": ["report.json.verdict.status: is 'FAIL', should be 'PASS'"],
+            "verdict": ["report.json.verdict.status: is 'FAIL'; the rows give 'PASS'"],
             "reports": ["report.json"],
         },
     ),
     "a waiver": (
         mended(in_file("waivers.json", "data owner", "somebody")),
-        {"verdict": ["waivers.json", "owner: is 'somebody', should be 'data owner'"]},
+        {"verdict": ["waivers.json", "owner: is 'somebody'; the rows give 'data owner'"]},
     ),
     "a limit of the policy": (
         mended(in_file("policy.json", '"max": 0.5', '"max": 0.9')),
-        {"verdict": ["policy.json.gate.rules[0: nfr].max: is 0.9, should be 0.5"]},
+        {"verdict": ["policy.json.gate.rules[0: nfr].max: is 0.9; the rows give 0.5"]},
     ),
     "a limit of the policy in the store": (
         in_store(
@@ -192,18 +192,18 @@ TAMPERINGS: dict[str, tuple[Edit, dict[str, list[str]]]] = {
             "rows": ["table verdicts: was edited"],
             "verdict": [
                 "verdicts of",
-                "status: is 'PASS', should be 'FAIL'",
+                "status: is 'PASS'; the rows give 'FAIL'",
                 "manifest.json verdict.status",
             ],
         },
     ),
     "the verdict in the store": (
         in_store("UPDATE verdicts SET status = 'FAIL', exit_code = 1"),
-        {"rows": ["table verdicts"], "verdict": ["status: is 'FAIL', should be 'PASS'"]},
+        {"rows": ["table verdicts"], "verdict": ["status: is 'FAIL'; the rows give 'PASS'"]},
     ),
     "a figure in the store": (
         in_store("UPDATE measures SET value = 0.001 WHERE metric = 'nfr' AND suite = 'law'"),
-        {"verdict": ["measures of", "law nfr", "is 0.001, should be"]},
+        {"verdict": ["measures of", "law nfr", "is 0.001; the rows give"]},
     ),
     "the view of flips": (
         in_store("CREATE OR REPLACE VIEW flips AS SELECT 1 AS nothing"),
@@ -236,7 +236,7 @@ TAMPERINGS: dict[str, tuple[Edit, dict[str, list[str]]]] = {
     ),
     "the manifest": (
         manifest_verdict,
-        {"verdict": ["manifest.json verdict.reason: is 'all is well', should be"]},
+        {"verdict": ["manifest.json verdict.reason: is 'all is well'; the rows give"]},
     ),
     "a manifest that is none": (
         write(folders.MANIFEST, "{}"),
@@ -324,7 +324,7 @@ def test_an_adapters_folder_is_checked_by_its_signature(whole: Path, tmp_path: P
 
 STORE_EDITS = {
     "a row": ("UPDATE predictions SET score = 0.5 WHERE ordinal = 3", "answers of law, new"),
-    "the verdict": ("UPDATE verdicts SET status = 'FAIL'", "status: is 'FAIL', should be 'PASS'"),
+    "the verdict": ("UPDATE verdicts SET status = 'FAIL'", "status: is 'FAIL'; the folder says 'PASS'"),
     "no verdict": ("DELETE FROM verdicts", "no verdict on"),
     "no comparison": ("DELETE FROM comparison_runs", "holds no comparison"),
 }

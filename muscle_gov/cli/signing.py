@@ -15,6 +15,8 @@ from muscle_gov.text import visible
 if TYPE_CHECKING:
     from muscle_gov.verify import Check
 
+MOST = 12
+"""Problems of one check that are printed: from one edited row a great many follow."""
 _FILE = click.Path(path_type=Path)
 _SIGNS = {"holds": ("✓", "green"), "fails": ("✗", "bold red"), "not checked": ("–", "dim")}
 
@@ -129,8 +131,12 @@ def _tell(folder: Path, checks: list[Check], is_good: bool) -> None:
         sign, style = _SIGNS[check.outcome.value]
         skipped = "not checked: " if check.outcome.value == "not checked" else ""
         out.print(Text(f"{sign} {check.name:<10}{skipped}{visible(check.told)}", style))
-        for problem in check.problems:
+        for problem in check.problems[:MOST]:
             out.print(Text(f"    {visible(problem)}"))
+        if len(check.problems) > MOST:
+            out.print(
+                Text(f"    … and {len(check.problems) - MOST} more lines; --json has them all", "dim")
+            )
     failed = [check.name for check in checks if check.outcome.value == "fails"]
     name = visible(str(folder))
     if is_good:

@@ -149,7 +149,8 @@ def sum_cells(
         columns = ", ".join(f"(p.{cell} * k.k_{cell})::HUGEINT AS {cell}" for cell in cells)
         inner = f"SELECT p.* REPLACE ({columns}) FROM ({inner}) p JOIN {scales} USING (suite_id)"
     if first.has_clusters:
-        source = f"({inner}) p LEFT JOIN pair_clusters i ON i.suite_id = p.s AND i.instance_id = p.instance_id"
+        source = f"""({inner}) p LEFT JOIN pair_clusters i
+            ON i.suite_id = p.s AND i.instance_id = p.instance_id"""
         unit = "coalesce('c' || i.cluster, 'i' || p.instance_id) AS unit"
         sums = ", ".join(f"sum(p.{cell}) AS {cell}" for cell in cells)
         # a cell that is missing on some pair must not be summed as if it were nothing

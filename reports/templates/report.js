@@ -151,6 +151,12 @@ const showFlips = (packed) => {
     history.replaceState(null, "", address);
   }
 
+  // what is searched is made a few hundred at a time while the first letter is awaited
+  function prepare(from = 0) {
+    flips.slice(from, from + 500).forEach((flip) => flip.haystack);
+    if (from + 500 < flips.length) setTimeout(() => prepare(from + 500));
+  }
+
   let waiting = 0;
   function refreshSoon() {
     clearTimeout(waiting);
@@ -294,6 +300,7 @@ const showFlips = (packed) => {
     refresh();
     focusOn(summaries()[0]);
   });
+  inputs.text.addEventListener("focus", () => prepare(), { once: true });
   find("f-clear").addEventListener("click", () => {
     clear();
     refresh();
