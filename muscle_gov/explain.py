@@ -100,7 +100,8 @@ def explain_coverage(n_pairs: int, n_union: int, needed: float) -> Explanation:
         least += 1
     return Explanation(
         f"{n_union - n_pairs:,} of {n_union:,} instances have no score on both sides",
-        f"{least - n_pairs:,} more of them must have one: see why they have none, and run them again",
+        f"{least - n_pairs:,} more instances must have a score on both sides: see why they lack one, and "
+        "run them again",
     )
 
 
@@ -166,9 +167,8 @@ def _to_pass(
         return (
             f"{said}; no number of pairs up to {MOST_PAIRS:,} would settle it with the figure as it is"
         )
-    shown = judged.is_inside
-    what = "show that it holds" if shown else "show that it fails"
-    return f"{said}; {about}{needed:,} pairs in all would {what} if the figure stayed what it is"
+    end = "pass" if judged.is_inside else "failure"
+    return f"{said}; {about}{needed:,} pairs in all would settle it, as a {end}, if the figure stayed"
 
 
 def _value_to_pass(judged: Judged, share: Share | None) -> str:

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from helpers import Log, _source, all_plugins, log
 
-from muscle_gov import folder as folders
 from muscle_gov import pipeline
+from muscle_gov.proof import folder as folders
 from muscle_gov.settings import CompareSettings, Gate, Policy, Quarantine, Rule, Waiver
 from muscle_gov.store import Store
 

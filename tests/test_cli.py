@@ -237,6 +237,9 @@ def test_a_flip_says_all_that_is_known_of_it(compared: Path) -> None:
         "new_score": 0.0,
         "tags": {"subject": "law"},
         "waived": None,
+        "size": 1.0,
+        "old_margin": None,
+        "new_margin": None,
     }
 
 

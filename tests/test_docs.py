@@ -25,6 +25,7 @@ import muscle_gov
 from muscle_gov import config, hookspecs, mend, pipeline, plugins, settings
 from muscle_gov.cli import cli
 from muscle_gov.config import TABLES, parse_rule
+from muscle_gov.errors import ConfigError
 from muscle_gov.store import open_store
 from muscle_gov.store.schema import migrations
 
@@ -335,7 +336,7 @@ def test_every_example_of_a_configuration_is_right(
     problems: tuple[str, ...] = ()
     try:
         config.load_update(tmp_path / "update.toml", with_programs)
-    except config.ConfigError as error:
+    except ConfigError as error:
         problems = tuple(error.problems)
     assert [told for told in problems if "there is no file or directory" not in told] == []
 

@@ -13,7 +13,7 @@ from helpers import Log, _source, all_plugins, log, scored
 
 from muscle_gov import pipeline
 from muscle_gov.data import Evidence, Report
-from muscle_gov.evidence import collect, with_evidence
+from muscle_gov.proof.evidence import collect, with_evidence
 from muscle_gov.settings import CompareSettings, Gate, Policy, Rule, Waiver
 from muscle_gov.store import Store, open_store, queries
 

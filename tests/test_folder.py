@@ -15,14 +15,15 @@ from cli_runner import muscle_gov
 from helpers import Log, _source, all_plugins, log, scored
 from report_folders import make
 
-from muscle_gov import Report, pipeline, verify
-from muscle_gov import folder as folders
+from muscle_gov import Report, pipeline
 from muscle_gov.data import Candidate, Status
 from muscle_gov.errors import OutputError, UsageError
-from muscle_gov.evidence import collect
 from muscle_gov.plugins import Plugins
+from muscle_gov.proof import folder as folders
+from muscle_gov.proof import verify
+from muscle_gov.proof.evidence import collect
+from muscle_gov.proof.signing import Trust
 from muscle_gov.settings import CompareSettings, Policy
-from muscle_gov.signing import Trust
 from muscle_gov.store import Store, candidates, open_store, records
 
 ALWAYS = {"manifest.json", "evidence.duckdb", "rows.parquet", "policy.json"}

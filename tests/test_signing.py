@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from report_folders import keys
 
-from muscle_gov import signing
 from muscle_gov.errors import InputError, UsageError
-from muscle_gov.signing import SIGNATURE, Signer, Trust
+from muscle_gov.proof import signing
+from muscle_gov.proof.signing import SIGNATURE, Signer, Trust
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from cli_runner import muscle_gov
 from helpers import all_plugins
 from report_folders import keys, make
 
-from muscle_gov import folder as folders
-from muscle_gov import signing, verify
 from muscle_gov.errors import InputError
-from muscle_gov.signing import Signer, Trust
+from muscle_gov.proof import folder as folders
+from muscle_gov.proof import signing, verify
+from muscle_gov.proof.signing import Signer, Trust
 from muscle_gov.store import open_store
 
 Edit = Callable[[Path], None]

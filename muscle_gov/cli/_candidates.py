@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from muscle_gov.cli import _show
+from muscle_gov.cli import _show, _style
 from muscle_gov.text import visible
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ def show(candidates: Sequence[Candidate], about: Comparison) -> None:
     for one in candidates:
         mark = "→ " if one.comparison.id == about.id else "  "
         status = one.verdict.status.value
-        style = _show.STYLES[status] if one.role != "control" else ""
+        style = _style.STYLES[status] if one.role != "control" else ""
         found = {f.suite: f for f in one.comparison.suites}
         table.add_row(
             Text(mark + visible(one.name), "bold" if mark.strip() else ""),
             _ROLES.get(one.role, one.role),
-            Text(f"{_show.SIGNS[status]} {status}", style),
+            Text(f"{_style.SIGNS[status]} {status}", style),
             *(cell for suite in suites for cell in _cells(found.get(suite))),
         )
     _show.console().print(table)

@@ -294,7 +294,7 @@ def _check_folder(given: Mapping[str, Any], outputs: Mapping[str, str]) -> None:
         if given["replace_folder"]:
             raise UsageError("--replace-folder: there is no --folder to replace")
         return
-    from muscle_gov.folder import check_folder
+    from muscle_gov.proof.folder import check_folder
 
     check_folder(folder, given["replace_folder"])
     for what, file in (*outputs.items(), ("store", given["store"])):

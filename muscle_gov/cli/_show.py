@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from muscle_gov.cli._options import STORE
+from muscle_gov.cli._style import LEVELS, styled
 from muscle_gov.diff import word_diff
 from muscle_gov.errors import OutputError
 from muscle_gov.text import one_line, visible
@@ -21,22 +22,6 @@ if TYPE_CHECKING:
     from muscle_gov.data import Flip, Measure, Report, SuiteFigures
     from muscle_gov.plugins import Plugins
     from muscle_gov.settings import Policy
-
-SIGNS = {
-    "PASS": "✓",
-    "FAIL": "✗",
-    "INCONCLUSIVE": "?",
-    "INCOMPARABLE": "≠",
-    "NOT JUDGED": "·",
-}
-STYLES = {
-    "PASS": "bold green",
-    "FAIL": "bold red",
-    "INCONCLUSIVE": "bold yellow",
-    "INCOMPARABLE": "bold magenta",
-    "NOT JUDGED": "bold",
-}
-LEVELS = {"blocks": ("✗", "red"), "warns": ("!", "yellow"), "notes": ("·", "dim")}
 
 
 def console(stderr: bool = False) -> Console:
@@ -127,12 +112,6 @@ def _show_noise(out: Console, suites: Sequence[SuiteFigures]) -> None:
                 words += f"; above it NFR has {100 * excess.value:+.1f} points"
                 words += f" [{100 * excess.low:+.1f}, {100 * excess.high:+.1f}]"
             out.print(styled(visible(words)))
-
-
-def styled(words: str, style: str = "") -> Any:
-    from rich.text import Text
-
-    return Text(words, style=style)
 
 
 _SPARED = ("pfr", "nfr_mc", "gain_rate", "regression_magnitude", "accuracy_old", "score_old")

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from muscle_gov.cli._show import LEVELS, SIGNS, STYLES, styled
+from muscle_gov.cli._style import LEVELS, SIGNS, STYLES, styled
 from muscle_gov.gate import is_undecided
 from muscle_gov.refusals import refused_words
 from muscle_gov.text import one_line, visible

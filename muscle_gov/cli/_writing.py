@@ -25,7 +25,7 @@ def write(
     formats, outputs = asked
     quiet, config = given["quiet"], given.get("config")
     if outputs:
-        from muscle_gov.evidence import with_evidence
+        from muscle_gov.proof.evidence import with_evidence
 
         report = with_evidence(store, report, config)
         _show.write_reports(formats, report, outputs, quiet)
@@ -36,8 +36,8 @@ def write(
 def _write_folder(
     store: Store, plugins: Plugins, report: Report, given: Mapping[str, Any], config: Path | None
 ) -> None:
-    from muscle_gov.evidence import config_of
-    from muscle_gov.folder import write_folder
+    from muscle_gov.proof.evidence import config_of
+    from muscle_gov.proof.folder import write_folder
 
     folder, quiet = given["folder"], given["quiet"]
     made = write_folder(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from muscle_gov.cli import Command, _options, _show
+from muscle_gov.cli import Command, _options, _show, _style
 from muscle_gov.errors import UsageError
 from muscle_gov.settings import MOST_QUARANTINED
 from muscle_gov.text import one_line, visible
@@ -103,12 +103,12 @@ def _list(shown: Sequence[FlakyItem], total: int, quiet: bool) -> None:
     table.add_column("models", overflow="fold")
     for item in shown:
         table.add_row(
-            _show.styled(one_line(item.suite, 40)),
-            _show.styled(one_line(item.key, 40)),
+            _style.styled(one_line(item.suite, 40)),
+            _style.styled(one_line(item.key, 40)),
             f"{item.differing:,}",
             f"{item.answers:,}",
             f"{100 * item.share:.0f}%",
-            _show.styled(", ".join(one_line(model, 40) for model in item.models)),
+            _style.styled(", ".join(one_line(model, 40) for model in item.models)),
         )
     _show.console().print(table)
     if total > len(shown):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from muscle_gov.cli import Command, _options, _show
+from muscle_gov.cli import Command, _options, _show, _style
 from muscle_gov.errors import UsageError
 from muscle_gov.text import visible
 
@@ -122,5 +122,5 @@ def _cells(row: HistoryRow) -> list[str | Text]:
         "–" if row.n_pairs is None else f"{row.n_pairs:,}",
         delta,
         nfr,
-        Text(f"{_show.SIGNS[status]} {status}{before}", style=_show.STYLES[status]),
+        Text(f"{_style.SIGNS[status]} {status}{before}", style=_style.STYLES[status]),
     ]

@@ -13,7 +13,7 @@ from muscle_gov.errors import UsageError
 from muscle_gov.text import visible
 
 if TYPE_CHECKING:
-    from muscle_gov.verify import Check
+    from muscle_gov.proof.verify import Check
 
 MOST = 12
 """Problems of one check that are printed: from one edited row a great many follow."""
@@ -54,7 +54,7 @@ def sign(folder: Path, **given: Any) -> int:
       muscle-gov sign mended/muscle-1c9f/adapter --key key.pem
       muscle-gov sign release-2.1 --key key.pem --certificate owner.pem --certificate-chain ca.pem
     """
-    from muscle_gov import signing
+    from muscle_gov.proof import signing
 
     if given["chain"] and given["certificate"] is None:
         raise UsageError("--certificate-chain: belongs to a --certificate")
@@ -106,8 +106,8 @@ def verify(folder: Path, **given: Any) -> int:
       muscle-gov verify release-2.1 --public-key pub.pem
       muscle-gov verify release-2.1 --public-key pub.pem --store muscle-gov.duckdb
     """
-    from muscle_gov import verify as verifying
-    from muscle_gov.signing import Trust
+    from muscle_gov.proof import verify as verifying
+    from muscle_gov.proof.signing import Trust
 
     if given["public_key"] is not None and given["certificates"]:
         raise UsageError("give either --public-key or --certificate-chain, not both")

@@ -16,14 +16,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from muscle_gov import folder as folders
 from muscle_gov.data import Report, Resource
-from muscle_gov.differences import between, few, first_difference, shown
 from muscle_gov.errors import GovError, InputError
 from muscle_gov.plugins import Plugins, load
-from muscle_gov.signing import SIGNATURE, Trust, problems_of
+from muscle_gov.proof import folder as folders
+from muscle_gov.proof.differences import between, few, first_difference, shown
+from muscle_gov.proof.rows import edited_rows, edited_tables, other_store
+from muscle_gov.proof.signing import SIGNATURE, Trust, problems_of
 from muscle_gov.store import Store, copying, open_store, proofs, records
-from muscle_gov.verify_rows import edited_rows, edited_tables, other_store
 
 
 class Outcome(StrEnum):

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from muscle_gov.differences import between, few, shown
 from muscle_gov.errors import GovError
-from muscle_gov.evidence import label_of, row_resources
+from muscle_gov.proof.differences import between, few, shown
+from muscle_gov.proof.evidence import label_of, row_resources
 from muscle_gov.store import Store, digests, open_store, proofs
 
 Row = tuple[str, str, str, int | None]

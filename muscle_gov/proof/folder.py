@@ -15,6 +15,7 @@ import os
 import platform
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -24,9 +25,9 @@ from typing import Any
 from muscle_gov import mend, pipeline
 from muscle_gov.data import Report, Resource
 from muscle_gov.errors import GovError, OutputError, UsageError
-from muscle_gov.evidence import collect, label_of
 from muscle_gov.plugins import Plugins
-from muscle_gov.signing import SIGNATURE
+from muscle_gov.proof.evidence import collect, label_of
+from muscle_gov.proof.signing import SIGNATURE
 from muscle_gov.store import Store, copying, digests, open_store, proofs, records
 
 SCHEMA = "muscle-gov/report-folder"
@@ -263,6 +264,7 @@ def _written_by(plugins: Plugins) -> dict[str, str]:
 
     found = {"muscle-gov": __version__, "Python": platform.python_version()}
     found |= {name: importlib.metadata.version(name) for name in LIBRARIES}
+    found["zlib"] = zlib.ZLIB_RUNTIME_VERSION  # many flips are compressed
     for info in plugins.infos:
         if any(offer.startswith(("reports/", "metrics/")) for offer in info.offers):
             found[info.distribution] = info.version
