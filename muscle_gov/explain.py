@@ -100,8 +100,8 @@ def explain_coverage(n_pairs: int, n_union: int, needed: float) -> Explanation:
         least += 1
     return Explanation(
         f"{n_union - n_pairs:,} of {n_union:,} instances have no score on both sides",
-        f"{least - n_pairs:,} more instances must have a score on both sides: see why they lack one, and "
-        "run them again",
+        f"{least - n_pairs:,} more instances must have a score on both sides: see why they lack one, "
+        "and run them again",
     )
 
 
