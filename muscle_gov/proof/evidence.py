@@ -159,8 +159,8 @@ def _queries(
     threshold: float | None,
     flip_counts: Mapping[str, int],
 ) -> Iterator[Query]:
-    """Each headline figure of each suite and of their total, then the flips of all suites."""
-    every = (*comparison.suites, *((comparison.total,) if comparison.total is not None else ()))
+    """Each headline figure of the total and of each suite, then the flips of all suites."""
+    every = (*((comparison.total,) if comparison.total is not None else ()), *comparison.suites)
     binary = [f.suite for f in comparison.suites if f.kind == "binary"]
     for figures in every:
         suites = binary if figures.suite == TOTAL else [figures.suite]

@@ -12,20 +12,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 BINARY_FIGURES: Mapping[str, str] = {
-    "accuracy_old": "o.outcome = 'right'",
-    "accuracy_new": "n.outcome = 'right'",
     "nfr": "o.outcome = 'right' AND n.outcome = 'wrong'",
     "pfr": "o.outcome = 'wrong' AND n.outcome = 'right'",
     "nfr_mc": "n.outcome = 'wrong' AND (o.outcome = 'right' "
     "OR o.answer_hash IS DISTINCT FROM n.answer_hash)",
+    "accuracy_old": "o.outcome = 'right'",
+    "accuracy_new": "n.outcome = 'right'",
 }
 """Metric → what is true of an old and a new answer that count for it."""
 GRADED_FIGURES: Mapping[str, str] = {
+    "regression_rate": "(o.sign * (n.score - o.score) < 0)::INTEGER",
+    "gain_rate": "(o.sign * (n.score - o.score) > 0)::INTEGER",
     "score_old": "o.score",
     "score_new": "n.score",
     "score_delta": "o.sign * (n.score - o.score)",
-    "regression_rate": "(o.sign * (n.score - o.score) < 0)::INTEGER",
-    "gain_rate": "(o.sign * (n.score - o.score) > 0)::INTEGER",
 }
 """Metric → what is averaged over the pairs."""
 _FLIPS = {
