@@ -19,6 +19,8 @@ _HIDDEN = re.compile(
 
 def visible(text: str) -> str:
     """The text with each hidden character shown as `␛` (controls) or `⟨U+202E⟩` (all else)."""
+    if text.isascii() and text.isprintable():
+        return text  # most texts are, and to look this up is a tenth of the search
     return _HIDDEN.sub(lambda match: _picture(match[0]), text)
 
 
