@@ -1,4 +1,4 @@
-"""Every published pair as a report folder that its rows bear out, and as a page that tells its counts."""
+"""Every published pair as a folder that its rows bear out, and as a page that tells its counts."""
 
 from __future__ import annotations
 
