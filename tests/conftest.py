@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from shared_data import shared_folder
 
 settings.register_profile("muscle-gov", deadline=None, derandomize=True)
 settings.load_profile("muscle-gov")
-
-CHECKOUT = Path(__file__).resolve().parent.parent
-
-
-def shared_folder() -> Path:
-    """Where real logs and independently computed reference numbers lie, if this machine has them."""
-    return Path(os.environ.get("MUSCLE_GOV_TEST_DATA", CHECKOUT.parent / "shared" / "data"))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from cli_runner import Ran, muscle_gov
-from conftest import shared_folder
+from shared_data import shared_folder
 from table_mappings import MAPPINGS
 
 N_PAIRS = 19
