@@ -35,6 +35,7 @@ NOTICES = {
     ),
     "engine-differs": ("warns", "the inference engine differs"),
     "settings-differ": ("warns", "how the models were run differs: device type, truncation, attention"),
+    "same-name": ("warns", "both logs call their model by one name, so nothing tells the two apart"),
     "duplicate-rows": ("warns", "rows that say the same result again were dropped"),
     "paired-by-position": ("warns", "instances were paired by their row number alone"),
     "unpaired": ("warns", "instances are in one log only"),
@@ -50,6 +51,7 @@ NOTICES = {
     "tag-not-sliced": ("notes", "a tag with too many values makes no slices"),
     "waiver-refused": ("warns", "a waiver has expired, or covers nothing or too much"),
     "waiver-expiring": ("warns", "a waiver holds for 14 days or less"),
+    "waived-tags-differ": ("warns", "the two logs do not put the same pairs into a waived slice"),
     "quarantine-refused": (
         "warns",
         "a quarantine entry has expired, names no flaky item, or is one of too many",

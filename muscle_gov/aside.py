@@ -8,12 +8,12 @@ names it. Figures outside the rules never change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fnmatch import fnmatchcase
 
-from muscle_gov.data import AppliedQuarantine, AppliedWaiver
+from muscle_gov.data import AppliedQuarantine, AppliedWaiver, Finding
 from muscle_gov.lists import ListFound
 from muscle_gov.settings import (
     MOST_QUARANTINED,
@@ -40,11 +40,13 @@ class Aside:
     """Instance that is set aside → why, and by whom."""
     lists: tuple[ListFound, ...]
     today: date
+    findings: tuple[Finding, ...] = ()
+    """What a reader of the exceptions must know beside what became of each."""
 
 
 def set_aside(store: Store, policy: Policy) -> Aside:
     """Look at the exceptions and lists of a policy on the pairs and flips at hand; changes nothing."""
-    today = policy.today or clock.today()
+    today = policy.today or clock.today(entry.expires for entry in (*policy.waivers, *policy.quarantine))
     sizes = items.pairs_of_suites(store) if policy.waivers or policy.quarantine else {}
     quarantined, kept_apart = _quarantine(store, policy, today, sizes)
     waivers, waived = _waive(store, policy.waivers, today, sizes)
@@ -55,7 +57,20 @@ def set_aside(store: Store, policy: Policy) -> Aside:
     }
     asked = policy.gate.must_not_regress if policy.gate else ()
     lists = [found for listed in asked for found in find(store, listed, named)]
-    return Aside(tuple(waivers), tuple(quarantined), why, tuple(lists), today)
+    told = tuple(_tag_findings(store, [one.waiver for one in waivers if one.status == "applied"]))
+    return Aside(tuple(waivers), tuple(quarantined), why, tuple(lists), today, told)
+
+
+def _tag_findings(store: Store, waivers: Sequence[Waiver]) -> Iterator[Finding]:
+    """A waiver is signed for what the old log calls a slice; what the new one calls so is told."""
+    for suite, slice_ in dict.fromkeys((one.suite, one.slice) for one in waivers):
+        differ = items.otherwise_tagged(store, suite, slice_) if slice_ is not None else 0
+        if differ:
+            message = (
+                f"{differ:,} pairs are in the waived slice {slice_} by the tags of one log alone; "
+                "the waiver covers what the old log puts there"
+            )
+            yield Finding("waived-tags-differ", "warns", message, suite)
 
 
 # ---------------------------------------------------------------------------------------- waivers
@@ -118,7 +133,7 @@ def _quarantine(
     ids = [i for some in found.values() for i in some]
     flaky = {
         item.instance_id: item.differing
-        for item in flaky_items(store, instances=ids, known_by=policy.known_by)
+        for item in flaky_items(store, instances=ids, known_by=policy.known_by, judged=True)
     }
     matched = [[i for i in found.get((e.suite, e.instance), ()) if i in flaky] for e in entries]
     asked: dict[str, set[int]] = {}
@@ -156,6 +171,7 @@ def find(store: Store, listed: MustNotRegress, named: set[int]) -> list[ListFoun
     """
     suites = sorted(items.compared_suites(store))
     absent = [p for p in listed.suites if not any(fnmatchcase(suite, p) for suite in suites)]
+    lacking: dict[str, list[str]] = {}
     chosen = [suite for suite in suites if any(fnmatchcase(suite, p) for p in listed.suites)]
     if listed.slice is not None:
         found, lost = items.items_of_slice(store, chosen, listed.slice), []
@@ -166,12 +182,21 @@ def find(store: Store, listed: MustNotRegress, named: set[int]) -> list[ListFoun
         found = items.items_of_keys(store, asked)
         there = {(None, item.key) for item in found} | {(item.suite, item.key) for item in found}
         lost = [key for suite, key in dict.fromkeys(listed.listed) if (suite, key) not in there]
+        for suite in (suite for suite in chosen if suite in listed.suites):
+            # whoever names a suite means the key there, whichever other suite has such a key too
+            keys = [key for of, key in dict.fromkeys(listed.listed) if of is None and key not in lost]
+            lacking[suite] = [key for key in keys if (suite, key) not in there]
         if all(suite is not None for suite, _ in listed.listed):
             absent = []  # each line says itself which suite it means
     by_suite: dict[str, list[ListedItem]] = {}
     for item in found:
         by_suite.setdefault(item.suite, []).append(item)
-    made = [_on_suite(listed, suite, some, named) for suite, some in by_suite.items()]
+    for suite, keys in lacking.items():
+        if keys:
+            by_suite.setdefault(suite, [])
+    made = [
+        _on_suite(listed, suite, some, named, lacking.get(suite, ())) for suite, some in by_suite.items()
+    ]
     where = ", ".join(absent or listed.suites)
     if lost:
         made.append(ListFound(listed, where, lost=tuple(lost)))
@@ -181,7 +206,11 @@ def find(store: Store, listed: MustNotRegress, named: set[int]) -> list[ListFoun
 
 
 def _on_suite(
-    listed: MustNotRegress, suite: str, some: Sequence[ListedItem], named: set[int]
+    listed: MustNotRegress,
+    suite: str,
+    some: Sequence[ListedItem],
+    named: set[int],
+    lacking: Sequence[str] = (),
 ) -> ListFound:
     kept = [item for item in some if item.instance_id not in named]
     return ListFound(
@@ -189,6 +218,6 @@ def _on_suite(
         suite,
         judged=sum(item.is_worse is not None for item in kept),
         worse=tuple(item.key for item in kept if item.is_worse),
-        lost=tuple(item.key for item in kept if item.is_worse is None),
+        lost=(*(item.key for item in kept if item.is_worse is None), *lacking),
         aside=len(some) - len(kept),
     )

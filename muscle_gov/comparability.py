@@ -79,6 +79,9 @@ def findings_of(
         if print_ is not None and print_ == new.model_details.get("fingerprint"):
             message = f"{CODES['same-model']}, so nothing can have changed"
             found.append(Finding("same-model", "blocks", message, pair.suite))
+        elif old.model == new.model and old.run_id != new.run_id:
+            message = f"both logs call their model {_short(old.model)}, so nothing tells the two apart"
+            found.append(Finding("same-name", "warns", message, pair.suite))
     mismatches = pairing.mismatches(store, [pair for pair, _, _ in chosen])
     targets = pairing.other_targets(store, [pair for pair, _, _ in chosen])
     for (pair, old, new), figure in zip(chosen, figures, strict=True):

@@ -355,6 +355,8 @@ class RuleResult:
     explanation: Explanation | None = None
     place: str | None = None
     """`file:line` of the rule in the policy; None for one from the command line."""
+    set_aside: int = 0
+    """Instances of a must-not-regress list that were not judged, since an exception names each."""
 
 
 @dataclass(frozen=True)
@@ -475,10 +477,13 @@ class Report:
     flip_counts: Mapping[str, int]
     """By kind, over all suites."""
     command: str | None = None
-    """The command line that made it."""
+    """The command line that made the comparison."""
     store: str | None = None
     candidates: tuple[Candidate, ...] = ()
     """Where an update was mended: every model that was judged, the update first, then mitigations and
     controls. One of them is what this report is about."""
     evidence: Evidence | None = None
     """None where it was not collected, as for a report that is only printed."""
+    judged_by: str | None = None
+    """The command line that gave the verdict, which may be a later one than `command`. None where
+    nothing was judged, where no command line was, and for a verdict from before it was kept."""

@@ -14,16 +14,20 @@ from functools import partial
 from typing import Any
 
 from muscle_gov import stats
-from muscle_gov.data import Explanation, Measure, Status
+from muscle_gov.data import Explanation, Measure, RuleResult, Status
 from muscle_gov.settings import Rule
 
 COUNTED = {
-    "nfr": ("flipped", "flip"),
-    "nfr_mc": ("turned wrong or wrong in another way", "turn wrong or wrong in another way"),
-    "regression_rate": ("got worse", "get worse"),
-    "robust_nfr": ("flipped in some repeat", "flip in some repeat"),
+    "nfr": ("flipped", "flip", "no flip"),
+    "nfr_mc": (
+        "turned wrong or wrong in another way",
+        "turn wrong or wrong in another way",
+        "no such pair",
+    ),
+    "regression_rate": ("got worse", "get worse", "no worse score"),
+    "robust_nfr": ("flipped in some repeat", "flip in some repeat", "no flip"),
 }
-"""Metrics that count flips over all pairs, and what a pair did, or may do, that they count."""
+"""Metrics that count flips over all pairs: what a pair did, may do, and what none of it is."""
 MOST_PAIRS = 10_000_000
 """More pairs than this are no advice."""
 
@@ -66,14 +70,45 @@ def is_outside(rule: Rule, figure: float) -> bool:
     return rule.min is not None and not figure >= rule.min
 
 
+def is_undecided(result: RuleResult) -> bool:
+    """Whether the data do not decide; a rule that cannot be judged at all is not undecided.
+
+    Nor is one that fails for itself and is inconclusive only since Holm's procedure looks at more rules
+    with it: more rules must not let a gate pass.
+    """
+    rule, measure = result.rule, result.measure
+    if result.status is not Status.INCONCLUSIVE or result.p_breach is None or measure is None:
+        return False
+    near = measure.low if rule.max is not None else measure.high
+    return near is not None and not is_outside(rule, near)
+
+
 def figure_text(value: float | None, metric: Any) -> str:
     """A figure in the metric's unit: shares as percent, differences of shares as percentage points."""
     if value is None:
         return "undefined"
     unit = getattr(metric, "unit", None)
     if unit == "points":
-        return f"{100 * value:+.4g} pp"
-    return f"{100 * value:.4g}%" if unit == "share" else f"{value:.4g}"
+        return _with_minus(f"{100 * value:+.4g} pp")
+    return _with_minus(f"{100 * value:.4g}%" if unit == "share" else f"{value:.4g}")
+
+
+def _with_minus(text: str) -> str:
+    return f"\u2212{text[1:]}" if text.startswith("-") else text
+
+
+def roughly(n: int) -> str:
+    """Rounded up to two digits: what is only known about is not told to the last pair."""
+    step = 10 ** max(0, len(str(n)) - 2)
+    return f"{-(-n // step) * step:,}"
+
+
+def _figure_about(value: float, metric: Any) -> str:
+    """A figure that is only known about, with one decimal where it is a share or a difference."""
+    unit, hundredfold = getattr(metric, "unit", None), 100 * value
+    if unit not in ("share", "points") or abs(hundredfold) < 0.05:
+        return figure_text(value, metric)
+    return _with_minus(f"{hundredfold:+.1f} pp" if unit == "points" else f"{hundredfold:.1f}%")
 
 
 def explain(judged: Judged) -> Explanation:
@@ -107,7 +142,13 @@ def explain_coverage(n_pairs: int, n_union: int, needed: float) -> Explanation:
 
 def explain_unjudged(problem: str) -> Explanation:
     """Of a rule that cannot be judged at all."""
-    return Explanation(problem, "it must be possible to judge it first: change the rule or the runs")
+    advice = "it must be possible to judge it first: change the rule or the runs"
+    if problem.endswith("choose parts with --filter or --suite"):
+        advice = (
+            "compare again with --filter NAME, so that no task counts twice, or with --suite NAME for "
+            "suites of one kind"
+        )
+    return Explanation(problem, advice)
 
 
 # ---------------------------------------------------------------------------------- what is said
@@ -149,13 +190,13 @@ def _to_pass(
     about = "" if is_exact and whole else "about "
     if flips is not None and allowed is not None:
         if allowed < 0:
-            said = f"on {n:,} pairs not even none at all would pass"
+            said = f"with {n:,} pairs even {COUNTED[judged.rule.metric][2]} is not enough"
             least = None if share is None else stats.smallest_n(partial(share.passes, 0), MOST_PAIRS)
-            said += f"; that takes {about}{least:,} pairs" if least else ""
+            said += f"; that takes {_many(about, least)} pairs" if least else ""
         else:
             fewer = f": {flips - allowed:,} fewer" if flips > allowed else ""
-            may = COUNTED[judged.rule.metric][1]
-            said = f"at most {about}{allowed:,} of {n:,} pairs may {may}{fewer}"
+            some = f"at most {about}{allowed:,} of {n:,} pairs" if allowed else "no pair"
+            said = f"{some} may {COUNTED[judged.rule.metric][1]}{fewer}"
     elif judged.rule.judge == "value":
         side = "at most" if judged.rule.max is not None else "at least"
         said = f"the figure must be {side} {figure_text(judged.limit, judged.metric)}"
@@ -168,7 +209,12 @@ def _to_pass(
             f"{said}; no number of pairs up to {MOST_PAIRS:,} would settle it with the figure as it is"
         )
     end = "pass" if judged.is_inside else "failure"
-    return f"{said}; {about}{needed:,} pairs in all would settle it, as a {end}, if the figure stayed"
+    many = _many(about, needed)
+    return f"{said}; {many} pairs in all would settle it, as a {end}, if the figure stayed"
+
+
+def _many(about: str, n: int) -> str:
+    return f"{about}{roughly(n)}" if about else f"{n:,}"
 
 
 def _value_to_pass(judged: Judged, share: Share | None) -> str:
@@ -186,7 +232,7 @@ def _value_to_pass(judged: Judged, share: Share | None) -> str:
     if value is None:
         return f"no figure would pass on {judged.pairs:,} pairs"
     side = "at most" if rule.max is not None else "at least"
-    return f"on as many pairs the figure must be {side} about {figure_text(value, judged.metric)}"
+    return f"on as many pairs the figure must be {side} about {_figure_about(value, judged.metric)}"
 
 
 # ---------------------------------------------------------------------------------- what is computed

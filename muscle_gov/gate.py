@@ -32,9 +32,9 @@ from muscle_gov.data import (
     SuiteFigures,
     Verdict,
 )
-from muscle_gov.explain import figure_text, is_outside
+from muscle_gov.explain import figure_text, is_outside, is_undecided
 from muscle_gov.lists import ListFound, result_of
-from muscle_gov.refusals import findings_of, refused_words
+from muscle_gov.refusals import applied_words, findings_of, refused_words
 from muscle_gov.settings import Gate, Rule, check_rule
 
 Remeasure = Callable[[Rule, SuiteFigures, float], Measure | None]
@@ -69,6 +69,8 @@ class Exceptions:
     """Of `gate.must_not_regress`; a list of the gate that is missing here is never a pass."""
     today: date | None = None
     """By which exceptions that end soon are told; None tells of none."""
+    findings: tuple[Finding, ...] = ()
+    """What else a reader of the exceptions must know."""
 
 
 def judge(
@@ -88,13 +90,14 @@ def judge(
     results += _list_results(gate, given.lists) if gate else []
     status, reason = _conclude(gate, results, blocking)
     if gate is not None:
-        reason = "; ".join([reason, *refused_words(given.waivers, given.quarantined)])
-    told = findings_of(given.waivers, given.quarantined, given.today or date.max)
+        told = (applied_words, refused_words)
+        reason = "; ".join([reason, *(s for say in told for s in say(given.waivers, given.quarantined))])
+    warned = findings_of(given.waivers, given.quarantined, given.today or date.max)
     return Verdict(
         status,
         reason,
         tuple(results),
-        (*comparison.findings, *told),
+        (*comparison.findings, *given.findings, *warned),
         given.waivers,
         gate.digest if gate else None,
         given.quarantined,
@@ -108,11 +111,6 @@ def _list_results(gate: Gate, found: Sequence[ListFound]) -> list[RuleResult]:
         mine = [one for one in found if one.listed is listed or one.listed == listed]
         results += [result_of(one) for one in mine or [ListFound(listed, ", ".join(listed.suites))]]
     return results
-
-
-def is_undecided(result: RuleResult) -> bool:
-    """Whether the data do not decide; a rule that cannot be judged at all is not undecided."""
-    return result.status is Status.INCONCLUSIVE and result.p_breach is not None
 
 
 def _conclude(
@@ -146,7 +144,9 @@ def _conclude(
         if not any(r.rule.tier == "critical" for r in binding):
             return Status.INCONCLUSIVE, f"{undecided}, and there is no critical rule: {open_[0].reason}"
         return Status.PASS, f"{len(binding)} of {n} rules hold; {undecided}"
-    return Status.PASS, f"all {n} rules hold" if n > 1 else deciding[0].reason
+    if n == 1:
+        return Status.PASS, deciding[0].reason
+    return Status.PASS, "both rules hold" if n == 2 else f"all {n} rules hold"
 
 
 def _results(
@@ -314,7 +314,8 @@ def _judged(case: _Case, measure: Measure, metric: Any) -> tuple[Status, str]:
     limit = rule.max if rule.max is not None else rule.min
     words = f"{rule.name or getattr(metric, 'title', rule.metric)} is {figure_text(value, metric)}"
     side = "at most" if rule.max is not None else "at least"
-    allowed = f"the policy allows {side} {figure_text(limit, metric)}"
+    asks = "allows" if rule.max is not None else "asks for"
+    allowed = f"the policy {asks} {side} {figure_text(limit, metric)}"
     if rule.judge == "value":
         status = Status.FAIL if is_outside(rule, value) else Status.PASS
         return status, f"{words}; {allowed}"

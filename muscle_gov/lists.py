@@ -70,7 +70,7 @@ def result_of(found: ListFound) -> RuleResult:
         reason = (
             f"{name}: {len(found.worse):,} of {n:,} listed instances got worse ({_keys(found.worse)})"
         )
-        advice = "none of them may, or each needs a waiver that names it"
+        advice = "no listed answer may get worse, unless a waiver names it"
     else:
         status, advice = Status.PASS, None
         reason = f"{name}: none of {n:,} listed instances got worse"
@@ -85,6 +85,7 @@ def result_of(found: ListFound) -> RuleResult:
         f"{found.suite}: {reason}{aside}",
         explained,
         found.listed.place,
+        found.aside,
     )
 
 

@@ -107,7 +107,8 @@ def run_mend(
         conclude = getattr(mitigation, "conclude", None)
         if conclude is not None:
             conclude(fitting, found)
-    return with_candidates(store, plugins, chosen(found), update.policy, update.compare.allow)
+    policy = dataclasses.replace(update.policy, given_by=command)
+    return with_candidates(store, plugins, chosen(found), policy, update.compare.allow)
 
 
 def chosen(found: Sequence[Candidate]) -> Candidate:

@@ -131,7 +131,7 @@ def compare_runs(
 ) -> Judged:
     """Compare runs of the old and of the new model that the store holds, judge, and keep it all."""
     old_runs, new_runs = run_ids
-    policy = _dated(policy)
+    policy = dataclasses.replace(_dated(policy), given_by=command)
     id_ = records.new_id(store)
     sides = Sides(facts(store, old_runs), facts(store, new_runs))
     bench, comparison = comparing.compare(store, plugins, sides, id_, settings)
@@ -155,7 +155,10 @@ def judge_again(
     keep: bool,
     allow: Sequence[str] = (),
 ) -> Judged:
-    """Make a stored comparison again from its rows and judge it. `keep=False` changes nothing."""
+    """Make a stored comparison again from its rows and judge it. `keep=False` changes nothing.
+
+    `policy.given_by` is the command line that gives, or gave, the verdict.
+    """
     policy = _dated(policy)
     sides, settings = sides_of(store, saved, allow)
     bench, comparison = comparing.compare(store, plugins, sides, saved.id, settings)
@@ -205,7 +208,7 @@ def _policy_again(kept: records.SavedPolicy) -> Policy:
         tuple(kept.gate.get("places", ())),
     )
     entries = tuple(Quarantine(**entry) for entry in kept.quarantine)
-    return Policy(gate, waivers, kept.today, entries, kept.given_at)
+    return Policy(gate, waivers, kept.today, entries, kept.given_at, kept.command)
 
 
 def _list_again(kept: Mapping[str, Any]) -> MustNotRegress:
@@ -288,16 +291,25 @@ def _judge(
     def remeasure(rule: Rule, figures: SuiteFigures, confidence: float) -> Any:
         return bench.measure(rule.metric, figures, confidence)
 
-    exceptions = gating.Exceptions(aside.waivers, aside.quarantined, aside.lists, aside.today)
+    exceptions = gating.Exceptions(
+        aside.waivers, aside.quarantined, aside.lists, aside.today, aside.findings
+    )
     verdict = gating.judge(comparison, policy.gate, remeasure, exceptions, bench.metrics)
     flip_list = flips.FlipList(store, waived=aside.why)
-    report = Report(verdict, comparison, flip_list, counts, command, store.path)
+    judged_by = policy.given_by if policy.gate is not None else None
+    report = Report(verdict, comparison, flip_list, counts, command, store.path, judged_by=judged_by)
     return Judged(report, flip_list)
 
 
 def _dated(policy: Policy) -> Policy:
-    """The policy with the day on which it is judged, so that the day that is kept is that very one."""
-    return dataclasses.replace(policy, today=policy.today or clock.today())
+    """The policy with the day on which it is judged and the time by which its evidence was known, so
+    that what is kept is those very ones, and judging again sees what was seen."""
+    ends = [entry.expires for entry in (*policy.waivers, *policy.quarantine)]
+    return dataclasses.replace(
+        policy,
+        today=policy.today or clock.today(ends),
+        known_by=policy.known_by or clock.now(),
+    )
 
 
 def _keep(store: Store, judged: Judged, policy: Policy, allow: Sequence[str]) -> None:
@@ -309,6 +321,7 @@ def _keep(store: Store, judged: Judged, policy: Policy, allow: Sequence[str]) ->
             "quarantine": [dataclasses.asdict(entry) for entry in policy.quarantine],
             "today": (policy.today or clock.today()).isoformat(),
             "edition": EDITION,
+            "command": policy.given_by,
         }
     waivers = [dataclasses.asdict(waiver) for waiver in policy.waivers]
     records.save_verdict(store, judged.comparison.id, judged.verdict, kept, waivers)

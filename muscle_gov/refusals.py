@@ -1,7 +1,8 @@
-"""What is said of exceptions that do not hold, or soon will not: in findings and in the reason.
+"""What is said of exceptions: of all in the reason, of refused and ending ones in findings.
 
-A refused exception sets nothing aside. It stands in the reason too, the one sentence that no output
-leaves out, so that nobody takes it for granted that it held.
+A refused exception sets nothing aside, and one that holds hides what broke from the rules. Both stand
+in the reason, the one sentence that no output leaves out, so that nobody takes it for granted that an
+exception held, nor a pass for one that needed none.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from muscle_gov.settings import (
     Quarantine,
     Waiver,
     days_left,
+    is_expired,
 )
 
 WAIVER_REFUSED = {
@@ -66,12 +68,60 @@ def _of_quarantine(quarantined: Sequence[AppliedQuarantine], today: date) -> Ite
             yield Finding("quarantine-expiring", "warns", f"{what} {soon}", entry.suite)
 
 
+def expiry_warnings(entries: Sequence[Waiver | Quarantine], today: date) -> tuple[str, ...]:
+    """One sentence for each entry of a file that has expired, so that it sets nothing aside, or expires
+    soon."""
+    found = []
+    for entry in entries:
+        is_waiver = isinstance(entry, Waiver)
+        item = entry.instance or entry.slice if isinstance(entry, Waiver) else entry.instance
+        what = (
+            f"the {'waiver' if is_waiver else 'quarantine'} of {item} in {entry.suite} ({entry.owner})"
+        )
+        if is_expired(entry, today):
+            found.append(f"{what} has expired, on {entry.expires}, and sets nothing aside")
+        elif soon := _soon(entry, today):
+            found.append(f"{what} {soon}")
+    return tuple(found)
+
+
 def _soon(entry: Waiver | Quarantine, today: date) -> str | None:
     left = days_left(entry, today)
     if not 0 <= left <= EXPIRES_SOON:
         return None
     when = {0: "today", 1: "tomorrow"}.get(left, f"in {left} days")
     return f"expires {when}, on {entry.expires}"
+
+
+def applied_words(
+    waivers: Sequence[AppliedWaiver], quarantined: Sequence[AppliedQuarantine]
+) -> tuple[str, ...]:
+    """`2 waivers set 2 flips aside`, for the verdict's reason; nothing of those that set none aside."""
+    said = []
+    used = [one for one in waivers if one.status == "applied" and one.flips]
+    if used:
+        # a flip that two waivers cover is set aside once, and nobody knows here which do
+        alone = [w for w in (one.waiver for one in used) if w.slice is None]
+        suites = [one.waiver.suite for one in used if one.waiver.slice is not None]
+        may_meet = len({(w.suite, w.instance) for w in alone}) < len(alone) or any(
+            suites.count(w.suite) > (w.slice is not None) for w in (one.waiver for one in used)
+        )
+        most = "up to " if may_meet else ""
+        flips = _many(sum(one.flips for one in used), "flip")
+        said.append(f"{_many(len(used), 'waiver')} {_set(len(used))} {most}{flips} aside")
+    items = sum(one.status == "applied" for one in quarantined)
+    if items:
+        entries = "1 quarantine entry" if items == 1 else f"{items:,} quarantine entries"
+        said.append(f"{entries} {_set(items)} {_many(items, 'flaky item')} aside")
+    return tuple(said)
+
+
+def _many(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def _set(n: int) -> str:
+    return "sets" if n == 1 else "set"
 
 
 def refused_words(

@@ -265,6 +265,8 @@ class Policy:
     known_by: datetime | None = None
     """Only what the store held at this time (UTC) shows that an item is flaky, so that a verdict comes
     out the same later; all that it holds if None."""
+    given_by: str | None = None
+    """The command line that asks for it, kept with the verdict; None where there is none."""
 
 
 MOST_QUARANTINED = 0.05

@@ -274,6 +274,7 @@ def report(**changes: Any) -> Report:
         flips=flips,
         flip_counts={"negative": 3, "positive": 1},
         command="muscle-gov compare old new",
+        judged_by="muscle-gov gate --policy policy.toml",
         store="runs.duckdb",
         evidence=evidence(),
     )
@@ -437,4 +438,4 @@ def hostile_report(text: str) -> Report:
         Candidate(name=f"{text}2", role="mitigation", **judged),
         Candidate(name=f"{text}3", role="control", noise=measured, **judged),
     )
-    return Report(told, compared, flips, {"negative": 2}, text, text, candidates, proof)
+    return Report(told, compared, flips, {"negative": 2}, text, text, candidates, proof, text)

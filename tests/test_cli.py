@@ -252,6 +252,38 @@ def test_flips_are_the_same_whichever_way_they_are_asked_for(compared: Path) -> 
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (["--slice", "foo=bar"], "--slice foo=bar"),
+        (["--suite", "nosuch", "--kind", "negative"], "--suite nosuch --kind negative"),
+        (["--text", "zzz"], "--text zzz"),
+        (["--key", "zzz", "--json"], "--key zzz"),
+    ],
+)
+def test_where_no_flip_matches_it_says_what_there_is(
+    compared: Path, words: list[str], asked: str
+) -> None:
+    ran = muscle_gov("flips", *words, "--store", "s.db", cwd=compared)
+    assert ran.code == 0
+    total = len([*NEGATIVE, *STILL_WRONG, *POSITIVE])
+    assert f"no flip matches {asked}; " in ran.err
+    assert f" has {total} flips: suites table; kinds positive, negative, wrong_to_wrong" in ran.err
+    assert "; slices subject=" in ran.err
+    if "--json" not in words:
+        assert ran.out == ""
+
+
+def test_where_nothing_flipped_there_is_no_filter_to_blame(compared: Path, tmp_path: Path) -> None:
+    (tmp_path / "again.jsonl").write_bytes((compared / "old.jsonl").read_bytes())
+    given = ("--reader", "table", *READING, "--store", tmp_path / "s.db", "-q")
+    ran = muscle_gov("compare", compared / "old.jsonl", tmp_path / "again.jsonl", *given)
+    assert ran.code == 0, ran
+    ran = muscle_gov("flips", "--kind", "loss", "--store", tmp_path / "s.db")
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err.startswith("muscle-gov: no answer changed in ")
+
+
 def test_a_list_of_flips_is_cut_and_says_so(compared: Path) -> None:
     ran = muscle_gov("flips", "--limit", "2", "--store", "s.db", cwd=compared)
     total = len([*NEGATIVE, *STILL_WRONG, *POSITIVE])
@@ -314,6 +346,33 @@ def test_a_gate_keeps_its_verdict_and_history_shows_the_newest(changing: Path) -
         assert history()["status"] == status
     shown = muscle_gov("history", "--store", "s.db", cwd=changing).out
     assert re.search(r"\d{8}-\w+ +\d{4}-\d\d-\d\d \d\d:\d\d +old → new +1 +60 .* INCONCLUSIVE", shown)
+
+
+def test_history_counts_the_suites_that_were_compared_and_not_those_left_out(tmp_path: Path) -> None:
+    for name, every in (("old", 4), ("new", 5)):
+        both = [
+            {**row, "suite": suite}
+            for suite in ("maths", "law", "reading")
+            for row in rows(lambda i, e=every: i % e > 0, name)
+        ]
+        write(tmp_path / f"{name}.jsonl", both)
+    words = [
+        "compare",
+        "old.jsonl",
+        "new.jsonl",
+        "--reader",
+        "table",
+        *READING,
+        "-o",
+        "suite_column=suite",
+    ]
+    for chosen, n in (([], 3), (["--suite", "law"], 1), (["--suite", "law", "--suite", "maths"], 2)):
+        assert muscle_gov(*words, *chosen, "--store", "s.db", "-q", cwd=tmp_path).code == 0
+        newest = muscle_gov("history", "--json", "--store", "s.db", cwd=tmp_path).json[0]
+        assert newest["suites"] == n
+        assert newest["suite"] == ("law" if n == 1 else "(all)")
+    shown = muscle_gov("history", "--store", "s.db", cwd=tmp_path).out
+    assert "(worst suite)" not in shown
 
 
 @pytest.mark.parametrize(("pattern", "n"), [("old", 1), ("n*", 1), ("nosuch", 0), ("o?d", 1)])
@@ -405,6 +464,14 @@ def test_a_config_file_is_made_checked_and_driven(changing: Path) -> None:
     text = text.replace('"logs/old"', '"old.jsonl"').replace('"logs/new"', '"new.jsonl"')
     (changing / "update.toml").write_text(text)
     assert muscle_gov("check", "update.toml", cwd=changing).out == "update.toml: no problem found\n"
+    expired = (
+        'suite="table"\ninstance="k5"\nreason="known"\nowner="release owner"\nexpires="2020-01-31"\n'
+    )
+    (changing / "waivers.toml").write_text(f"[[waiver]]\n{expired}")
+    (changing / "waived.toml").write_text(f'waivers = "waivers.toml"\n{text}')
+    ran = muscle_gov("check", "waived.toml", cwd=changing)
+    assert (ran.code, ran.out) == (0, "waived.toml: no error, 1 warning\n")
+    assert "the waiver of k5 in table (release owner) has expired" in ran.err
     ran = muscle_gov("compare", "-c", "update.toml", "--store", "u.db", "-q", cwd=changing)
     assert ran.code == 1, ran
     assert (changing / "u.db").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -114,6 +115,21 @@ def test_init_names_the_file_by_what_is_in_it(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------ explain and places
 
 
+def test_the_example_of_an_explanation_is_what_the_program_says(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "policy.md").read_text("utf-8")
+    (shown,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    for side, broken in (("old", 0), ("new", 5)):
+        rows = [(i, int(i >= broken)) for i in range(398)]
+        table(tmp_path / "logs" / f"{side}.csv", rows)
+    (tmp_path / "policy.toml").write_text("[gate]\n[[gate.rules]]\nmetric = 'nfr'\nmax = 0.02\n")
+    given = ("--policy", "policy.toml", "--explain", "-q")
+    sides = ("logs/old.csv", "logs/new.csv")
+    ran = muscle_gov("compare", *sides, *TABLE, *given, cwd=tmp_path, COLUMNS="300")
+    assert ran.code == 3
+    lines = [line.rstrip() for line in ran.out.splitlines()]
+    assert lines[-4:-1] == shown.splitlines()
+
+
 def test_explain_says_why_and_what_to_do_and_where_the_rule_stands(logs: Path) -> None:
     (logs / "p.toml").write_text(
         "[gate]\n\n[[gate.rules]]\nmetric = 'nfr'\nmax = 0.01\n"
@@ -126,7 +142,7 @@ def test_explain_says_why_and_what_to_do_and_where_the_rule_stands(logs: Path) -
     assert "why: 3 of 400 pairs flipped (0.75%)" in ran.out
     assert "(p.toml:3)" in ran.out
     assert "(p.toml:6)" in ran.out
-    assert "to pass: at most 0 of 400 pairs may flip: 3 fewer; " in ran.out
+    assert "to pass: no pair may flip: 3 fewer; " in ran.out
     again = muscle_gov("gate", *asked, "--explain", "-q", cwd=logs, COLUMNS="300")
     assert [line for line in again.out.splitlines() if "  " in line][-9:] == [
         line for line in ran.out.splitlines() if "  " in line
@@ -215,6 +231,33 @@ def test_a_ledger_holds_once_it_is_signed(rerun: Path) -> None:
     report = muscle_gov("report", "--json", "-", "--store", "s.db", cwd=rerun).json
     assert [one["status"] for one in report["verdict"]["quarantined"]] == ["applied"] * 3
     assert report["verdict"]["rules"][0]["measure"]["n"] == 97
+
+
+ENTRY = """[[{kind}]]
+suite = "s"
+instance = "{key}"
+reason = "known"
+owner = "release owner"
+expires = "{until}"
+"""
+
+
+@pytest.mark.parametrize("kind", ["waiver", "quarantine"])
+def test_entries_that_have_expired_or_soon_will_are_told_by_check(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "32494089600")  # 2999-09-12, whatever the real day is
+    days = {"long": "3000-09-12", "past": "2999-09-11", "today": "2999-09-12", "near": "2999-09-26"}
+    text = "".join(ENTRY.format(kind=kind, key=key, until=until) for key, until in days.items())
+    (tmp_path / "e.toml").write_text(text)
+    ran = muscle_gov("check", "e.toml", cwd=tmp_path)
+    of = f"e.toml: the {kind} of"
+    assert ran.err.splitlines() == [
+        f"{of} past in s (release owner) has expired, on 2999-09-11, and sets nothing aside",
+        f"{of} today in s (release owner) expires today, on 2999-09-12",
+        f"{of} near in s (release owner) expires in 14 days, on 2999-09-26",
+    ]
+    assert (ran.code, ran.out) == (0, "e.toml: no error, 3 warnings\n")
 
 
 def test_a_ledger_of_nothing_is_a_quarantine_of_nothing(rerun: Path) -> None:

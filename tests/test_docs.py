@@ -470,12 +470,13 @@ def test_the_worked_example_of_mending_runs(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the demo's logs in `old` and `new`, as the examples have them."""
+    """A folder with the demo's logs in `logs`, as the README has them, and in `old` and `new`, as the
+    recipes have them."""
     folder = tmp_path_factory.mktemp("demo")
-    maker = [sys.executable, str(CHECKOUT / "benchmarks" / "demo_logs.py"), str(folder)]
-    subprocess.run(maker, capture_output=True, check=True)
+    maker = [sys.executable, str(CHECKOUT / "benchmarks" / "demo_logs.py"), "logs"]
+    subprocess.run(maker, cwd=folder, capture_output=True, check=True)
     for version, name in (("1.0", "old"), ("1.1", "new")):
-        (folder / f"assistant-{version}").rename(folder / name)
+        shutil.copytree(folder / "logs" / f"assistant-{version}", folder / name)
     return folder
 
 

@@ -334,12 +334,15 @@ def test_whatever_a_command_raises_is_3(error: type[BaseException]) -> None:
 # -------------------------------------------------------------------------- signals, pipes and streams
 
 
-def test_an_interrupt_in_the_middle_of_an_import_is_3_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_in_the_middle_of_an_import_is_3_and_leaves_nothing(
+    tmp_path: Path, sent: signal.Signals
+) -> None:
     install(tmp_path / "plugins", "stalling-plugin", STALLING)
     log = tmp_path / "x.stalling"
     log.write_text("9000")
     started = start_and_stall(tmp_path, log, "import", log, "--store", "s.db")
-    started.send_signal(signal.SIGINT)
+    started.send_signal(sent)
     out, err = started.communicate(timeout=30)
     assert (started.returncode, out) == (3, b"")
     assert err == b"muscle-gov: interrupted; what was finished is kept, nothing is half-written\n"

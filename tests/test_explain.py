@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping
 
@@ -11,6 +12,7 @@ from helpers import all_plugins, binary_cells, compare, log
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muscle_gov import explain
 from muscle_gov import gate as gating
 from muscle_gov.cells import Cells
 from muscle_gov.data import (
@@ -112,9 +114,36 @@ def test_no_flip_at_all_on_too_few_pairs_says_how_many_it_takes() -> None:
     rule = Rule(metric="nfr", max=0.02)
     result, said = one(flips(0, 100), rule)
     assert (result.status, said.flips_allowed, said.items_needed) == (Status.INCONCLUSIVE, -1, 149)
-    assert "that takes 149 pairs" in (said.to_pass or "")
+    assert said.to_pass is not None
+    assert said.to_pass.startswith("with 100 pairs even no flip is not enough; that takes 149 pairs; ")
     assert one(flips(0, 149), rule)[0].status is Status.PASS
     assert one(flips(0, 148), rule)[0].status is Status.INCONCLUSIVE
+
+
+def test_where_none_may_flip_it_says_so() -> None:
+    _, said = one(flips(3, 200), Rule(metric="nfr", max=0.015))
+    assert said.flips_allowed == 0
+    assert (said.to_pass or "").startswith("no pair may flip: 3 fewer")
+
+
+def test_what_is_only_known_about_is_rounded_in_words_and_exact_in_the_data() -> None:
+    result, said = one(flips(30, 1000, 15), Rule(metric="accuracy_delta", min=-0.02))
+    needed = said.items_needed
+    assert needed is not None
+    assert needed >= 1000
+    told = said.to_pass or ""
+    assert re.search(
+        r"must be at least about \u2212?\+?[0-9]+\.[0-9] pp; about [0-9],[0-9]00 pairs", told
+    )
+    assert f"about {explain.roughly(needed)} pairs" in told
+    assert "the policy asks for at least \u22122 pp" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("n", "text"), [(7, "7"), (99, "99"), (166, "170"), (25_851, "26,000"), (25_000, "25,000")]
+)
+def test_a_rough_number_has_two_digits_and_is_never_too_few(n: int, text: str) -> None:
+    assert explain.roughly(n) == text
 
 
 def test_a_figure_on_the_limit_is_never_settled() -> None:
@@ -213,6 +242,19 @@ def test_every_result_has_an_explanation_and_only_a_pass_asks_for_nothing() -> N
         assert result.explanation is not None
         assert result.explanation.why
         assert (result.explanation.to_pass is None) == (result.status is Status.PASS)
+
+
+def test_a_total_that_is_not_there_is_asked_for_by_a_filter() -> None:
+    rule = Rule(metric="nfr", max=0.02, suites=("(all)",))
+    (result,) = judged({"task/strict": flips(0, 500), "task/flexible": flips(0, 500)}, rule)
+    assert result.status is Status.INCONCLUSIVE
+    assert result.explanation is not None
+    assert result.explanation.to_pass is not None
+    assert result.explanation.to_pass.startswith("compare again with --filter NAME, ")
+    (other,) = judged({"task": flips(0, 500)}, Rule(metric="nfr", max=0.02, suites=("nowhere",)))
+    assert other.explanation is not None
+    assert other.explanation.to_pass is not None
+    assert "--filter" not in other.explanation.to_pass
 
 
 def test_explaining_costs_next_to_nothing() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import random
 import shutil
@@ -13,7 +15,8 @@ from typing import Any, ClassVar
 import pytest
 from cli_runner import muscle_gov
 from helpers import Log, _source, all_plugins, log, scored
-from report_folders import make
+from html_tree import embedded, parse
+from report_folders import keys, make
 
 from muscle_gov import Report, pipeline
 from muscle_gov.data import Candidate, Status
@@ -53,6 +56,22 @@ def test_a_folder_holds_every_format_or_says_why_not(store: Store, tmp_path: Pat
     assert made.report.evidence is not None
     assert manifest["verdict"]["status"] == "PASS"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_all_files_list_the_flips_in_one_order_and_the_suites_in_turn(
+    store: Store, tmp_path: Path
+) -> None:
+    made = make(store, tmp_path / "out", tmp_path / "logs")
+    expected = [(flip.kind, flip.suite, flip.key) for flip in made.report.flips]
+    document = json.loads(made.files["report.json"])
+    table = csv.DictReader(io.StringIO(made.files["flips.csv"].decode("utf-8-sig")))
+    page = embedded(parse(made.files["report.html"]))["flips"]
+    for rows in (document["flips"], list(table), page):
+        assert [(row["kind"], row["suite"], row["key"]) for row in rows] == expected
+    broken = [suite for kind, suite, _ in expected if kind == "negative"]
+    turns = 2 * min(broken.count("law"), broken.count("routing"))
+    assert turns > 8
+    assert broken[:turns] == ["law", "routing"] * (turns // 2)
 
 
 def test_equal_comparisons_make_equal_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,6 +275,55 @@ def test_reports_in_files_have_evidence_and_printed_ones_need_none(compared: Pat
     for document in (in_folder, alone):
         document.pop("store")
     assert alone == in_folder
+
+
+def test_the_command_that_judged_is_kept_told_and_proved(compared: Path, tmp_path: Path) -> None:
+    shutil.copy(compared / "s.duckdb", tmp_path / "s.duckdb")
+    at_first = json.loads((compared / "out" / "report.json").read_text())
+    assert at_first["judged_by"] == at_first["command"]
+    assert "Compared and judged by" in (compared / "out" / "report.html").read_text()
+    given = ("--store", tmp_path / "s.duckdb")
+    judged = muscle_gov("gate", "--max", "nfr=95%", *given, "--json", tmp_path / "gate.json")
+    assert judged.code == 0, judged
+    assert muscle_gov("report", *given, "--folder", tmp_path / "out").code == 0
+    gate = json.loads((tmp_path / "gate.json").read_text())
+    again = json.loads((tmp_path / "out" / "report.json").read_text())
+    for told in (gate, again, manifest_of(tmp_path / "out")):
+        assert told["command"] == at_first["command"]
+        assert told["judged_by"].startswith("muscle-gov gate --max nfr=95% --store ")
+    assert "nfr=95%" in (tmp_path / "out" / "report.html").read_text()
+    assert muscle_gov("verify", tmp_path / "out").code == 0
+    path = tmp_path / "out" / folders.MANIFEST
+    path.write_text(path.read_text().replace("nfr=95%", "nfr=1%"))
+    ran = muscle_gov("verify", tmp_path / "out")
+    assert ran.code == 3
+    assert "manifest.json judged_by: is 'muscle-gov gate --max nfr=1%" in ran.out
+    # a command line is no rule, so history tells no change of the policy where only it differs
+    assert muscle_gov("gate", "--max", "nfr=95%", "-q", *given).code == 0
+    page = tmp_path / "history.html"
+    assert muscle_gov("history", "--html", page, *given).code == 0
+    assert "command:" not in page.read_text()
+
+
+def test_a_folder_tells_shortly_what_is_not_in_it(compared: Path, tmp_path: Path) -> None:
+    ran = muscle_gov("report", "--store", compared / "s.duckdb", "--folder", tmp_path / "out")
+    assert ran.err.splitlines()[1:] == ["  without eval-results (manifest.json says why)"]
+    (why,) = [one["why"] for one in manifest_of(tmp_path / "out")["not_made"]]
+    assert "benchmarks: say which suite" in why
+
+
+def test_a_signature_that_goes_with_its_folder_is_missed(compared: Path, tmp_path: Path) -> None:
+    secret, _ = keys(tmp_path)
+    given = ("report", "--store", compared / "s.duckdb", "--folder", tmp_path / "out", "-q")
+    assert muscle_gov(*given).err == ""
+    assert muscle_gov(*given, "--replace-folder").err == ""
+    assert muscle_gov("sign", tmp_path / "out", "--key", secret).code == 0
+    ran = muscle_gov(*given, "--replace-folder")
+    assert (ran.code, ran.err.strip()) == (
+        0,
+        f"{tmp_path / 'out'}: the signature of the report before is gone; sign this one again",
+    )
+    assert not (tmp_path / "out" / "model.sig").exists()
 
 
 def test_gate_and_report_write_a_folder(compared: Path, tmp_path: Path) -> None:

@@ -164,13 +164,15 @@ def update_of(folder: Path, plugins: Plugins, text: str = MENDED) -> Update:
 
 
 def mended(store: Store, plugins: Plugins, update: Update) -> Any:
-    return run_mend(store, plugins, update, Predicting(expanded(update.suites), update.predict))
+    predicting = Predicting(expanded(update.suites), update.predict)
+    return run_mend(store, plugins, update, predicting, "muscle-gov mend update.toml")
 
 
 def test_the_update_its_mitigations_and_each_control_once(tmp_path: Path, plugins: Plugins) -> None:
     update = update_of(tmp_path, plugins)
     with open_store(":memory:") as store:
         judged = mended(store, plugins, update)
+    assert judged.report.judged_by == judged.report.command == "muscle-gov mend update.toml"
     found = judged.report.candidates
     assert [(one.name, one.role) for one in found] == [
         ("new", "update"),

@@ -192,3 +192,134 @@ def test_golden_answers_cannot_vanish(tmp_path: Path, store: str) -> None:
     assert muscle_gov(*given, "--waivers", tmp_path / "w.toml").code == 3  # nothing listed is left
     keys.write_text("0\n7\n")
     assert muscle_gov(*given, "--waivers", tmp_path / "w.toml").code == 0
+
+
+# --------------------------------------------------------- exceptions that prove or widen themselves
+
+
+def quarantine_of(keys: Iterable[int]) -> str:
+    return "".join(signed("quarantine", instance=str(i)) for i in keys)
+
+
+def logs_with_flips(folder: Path, n: int = 1000, every: int = 25) -> tuple[Path, Path]:
+    old = table(folder / "old.csv", "id ok", [(i, 1) for i in range(n)])
+    return old, table(folder / "new.csv", "id ok", [(i, int(i % every > 0)) for i in range(n)])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("-o", "model=live"),  # both logs name one model
+        ("--old-rerun", "new.csv", "--old-option", "model=before"),
+        ("--new-rerun", "old.csv", "--old-option", "model=before", "--new-option", "model=after"),
+        ("--old-rerun", "new.csv", "-o", "model=live"),
+    ],
+)
+def test_flips_are_no_proof_that_their_items_are_flaky(
+    tmp_path: Path, store: str, more: tuple[str, ...]
+) -> None:
+    logs_with_flips(tmp_path)
+    (tmp_path / "q.toml").write_text(quarantine_of(range(0, 1000, 25)))
+    asked = ("--max", "nfr=2%", "--quarantine", "q.toml", "--store", store)
+    options = (*TABLE, "-o", "suite=s")
+    ran = muscle_gov("compare", "old.csv", "new.csv", *options, *asked, *more, "-q", cwd=tmp_path)
+    assert ran.code in (1, 3), ran.out
+    assert "40 quarantine entries are refused (40 not-flaky)" in ran.out
+
+
+def test_logs_read_before_as_one_model_are_no_proof_of_flakiness(tmp_path: Path, store: str) -> None:
+    options = (*TABLE, "-o", "suite=s", "--store", store)
+    old, new = logs_with_flips(tmp_path)
+    for log in (old, new):
+        assert muscle_gov("import", log, *options, "-o", "model=decoy").code == 0
+    (tmp_path / "q.toml").write_text(quarantine_of(range(0, 1000, 25)))
+    asked = ("--max", "nfr=2%", "--quarantine", tmp_path / "q.toml", "-q")
+    ran = muscle_gov("compare", old, new, *options, *asked)
+    assert ran.code == 1
+    assert "(40 not-flaky)" in ran.out
+    # with its own file an honest rerun of the old model does prove it
+    again = table(tmp_path / "again.csv", "id ok", [(i, int(i % 50 > 0)) for i in range(1000)])
+    assert muscle_gov("import", again, *options, "-o", "model=old").code == 0
+    (tmp_path / "q.toml").write_text(quarantine_of(range(0, 1000, 50)))
+    ran = muscle_gov("gate", *asked, "--store", store)
+    assert "20 quarantine entries set 20 flaky items aside" in ran.out
+
+
+def test_two_logs_of_one_name_are_warned_of(tmp_path: Path, store: str) -> None:
+    old, new = logs_with_flips(tmp_path)
+    told = "both logs call their model live"
+    same = muscle_gov("compare", old, new, *TABLE, "-o", "model=live", "--store", store)
+    assert told in same.out + same.err
+    other = muscle_gov("compare", old, new, *TABLE, "--store", store)
+    assert told not in other.out + other.err
+
+
+def test_the_new_log_cannot_tag_its_failures_into_a_waived_slice(tmp_path: Path, store: str) -> None:
+    def rows(new: bool) -> list[tuple[object, ...]]:
+        bad = [new and i % 10 == 0 for i in range(1000)]
+        return [(i, int(not b), "out" if i >= 970 or b else "in") for i, b in enumerate(bad)]
+
+    old, new = (table(tmp_path / f"{n}.csv", "id ok tag", rows(n == "new")) for n in ("old", "new"))
+    waivers = tmp_path / "w.toml"
+    waivers.write_text(signed("waiver", slice="tag=out"))
+    options = (*TABLE, "-o", "tags=tag", "-o", "suite=s", "--store", store, "--waivers", waivers)
+    ran = muscle_gov("compare", old, new, *options, "--max", "nfr=2%", "-q")
+    assert ran.code == 1
+    assert "1 waiver sets 3 flips aside" in ran.out
+    assert "97 pairs are in the waived slice tag=out by the tags of one log alone" in ran.out
+
+
+@pytest.mark.parametrize("kind", ["waiver", "quarantine"])
+def test_a_set_clock_revives_no_exception(tmp_path: Path, store: str, kind: str) -> None:
+    old, new = logs_with_flips(tmp_path)
+    again = table(tmp_path / "again.csv", "id ok", [(i, int(i % 50 > 0)) for i in range(1000)])
+    file = tmp_path / "e.toml"
+    file.write_text(
+        "".join(signed(kind, instance=str(i), expires="2020-01-01") for i in range(0, 1000, 25))
+    )
+    options = (*TABLE, "-o", "suite=s", "--store", store, "--max", "nfr=2%")
+    asked = ("compare", old, new, "--old-rerun", again, "--old-option", "model=old", *options)
+    flag = "--waivers" if kind == "waiver" else "--quarantine"
+    ran = muscle_gov(*asked, flag, file, "-q", SOURCE_DATE_EPOCH="1500000000")  # 2017-07-14
+    assert ran.code in (1, 3)
+    assert "(40 expired)" in ran.out
+    # judged again on the day that was kept, by whatever clock
+    assert "(40 expired)" in muscle_gov("report", "--md", "-", "--store", store).out
+
+
+# --------------------------------------------------------------------------------- lists and numbers
+
+
+def test_a_key_must_be_in_every_suite_that_its_list_names(tmp_path: Path, store: str) -> None:
+    rows: list[tuple[object, ...]] = [(i, s, 1) for s in ("aa", "bb") for i in range(300)]
+    old = table(tmp_path / "old.csv", "id suite ok", [row for row in rows if row[:2] != (7, "bb")])
+    new = table(
+        tmp_path / "new.csv", "id suite ok", [(*row[:2], int(row[:2] != (7, "bb"))) for row in rows]
+    )
+    policy = tmp_path / "p.toml"
+    rule = '[gate]\ncoverage = 0.9\n[[gate.rules]]\nmetric = "nfr"\nmax = 0.1\n'
+    found = {}
+    for suites in ('["aa", "bb"]', '["*"]'):
+        listed = f'[[gate.must_not_regress]]\nname = "l"\ninstances = ["7"]\nsuites = {suites}\n'
+        policy.write_text(rule + listed)
+        options = (*TABLE, "-o", "suite_column=suite", "--store", store, "--policy", policy)
+        found[suites] = muscle_gov("compare", old, new, *options)
+    assert [ran.code for ran in found.values()] == [3, 0]
+    assert "bb: the list 'l': 1 listed instance is not there" in found['["aa", "bb"]'].out
+
+
+@pytest.mark.parametrize("outlier", [1e13, 1e20])
+@pytest.mark.parametrize("side", ["old", "new"])
+def test_one_huge_score_hides_no_loss_of_another_slice(
+    tmp_path: Path, store: str, outlier: float, side: str
+) -> None:
+    def rows(new: bool) -> list[tuple[object, ...]]:
+        scores = [0.2 if new and i >= 200 else 0.9 for i in range(400)]
+        if new == (side == "new"):
+            scores[0] = outlier
+        return [(i, score, "ab"[i // 200]) for i, score in enumerate(scores)]
+
+    old, new = (table(tmp_path / f"{n}.csv", "id s tag", rows(n == "new")) for n in ("old", "new"))
+    options = ("--reader", "table", "-o", "key=id", "-o", "score=s", "-o", "tags=tag")
+    asked = ("--min", "*[tag=b]:score_delta=-0.05", "--store", store)
+    assert muscle_gov("compare", old, new, *options, *asked).code == 1

@@ -244,6 +244,8 @@ def test_only_a_waiver_that_names_a_listed_instance_covers_it() -> None:
     named = with_list(old, new, listed, waivers=[waiver(instance="1")])
     assert named.status is Status.PASS
     assert "1 set aside by name" in named.verdict.rules[-1].reason
+    assert named.verdict.rules[-1].set_aside == 1
+    assert named.verdict.reason == "both rules hold; 1 waiver sets 1 flip aside"
     late = with_list(old, new, listed, waivers=[waiver(instance="1", expires="2026-06-30")])
     assert late.status is Status.FAIL
 
@@ -267,7 +269,7 @@ LIST = '[[gate.must_not_regress]]\nname = "golden"\n'
 
 
 def test_a_list_is_read_with_its_file_and_its_place(tmp_path: Path) -> None:
-    (tmp_path / "golden.txt").write_text("\ufeff# why\r\n 12 \r\n\r\ngsm8k\tq 7\nmmlu\t# 3\n", "utf-8")
+    (tmp_path / "golden.txt").write_text("\ufeff# why\r\n12\r\n\r\ngsm8k\tq 7\nmmlu\t# 3\n", "utf-8")
     policy = read_policy(tmp_path, f'[gate]\n\n{LIST}file = "golden.txt"\nsuites = ["gsm*"]\n')
     assert policy.gate is not None
     (listed,) = policy.gate.must_not_regress
@@ -334,6 +336,9 @@ def test_policies_that_ask_for_nothing_new_keep_their_digests() -> None:
         (LIST + 'file = "empty.txt"', "names no instance"),
         (LIST + 'file = "tabs.txt"', "tabs.txt:2: must be a key, or a suite's name, a tab and a key"),
         (LIST + 'file = "latin.txt"', "is not UTF-8"),
+        (LIST + 'file = "blanks.txt"', "blanks.txt:2: has blanks before or after a name"),
+        (LIST + 'file = "blanks.txt"', "blanks.txt:4: has blanks before or after a name"),
+        (LIST + 'file = "blanks.txt"', "blanks.txt:5: has blanks before or after a name"),
         (LIST + 'file = "a\\u0000b"', "cannot be read"),
         (LIST + 'instances = ["1"]\n' + LIST + 'instances = ["2"]', "is the name of another list"),
         ('[[gate.must_not_regress]]\ninstances = ["1"]', "name: is required"),
@@ -348,6 +353,7 @@ def test_a_list_that_could_be_meant_otherwise_is_refused(
     (tmp_path / "empty.txt").write_text("# nothing\n\n")
     (tmp_path / "tabs.txt").write_text("1\na\tb\tc\nd\t\n\te\n")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
+    (tmp_path / "blanks.txt").write_text("7\n 7\n7 8\n7\u00a0\nsuite \t7\n", "utf-8")
     with pytest.raises(ConfigError) as caught:
         read_policy(tmp_path, text)
     assert any(message in problem for problem in caught.value.problems), caught.value.problems
@@ -425,6 +431,23 @@ def test_a_refused_waiver_stands_in_the_reason_and_among_the_findings() -> None:
     assert {f.suite for f in told} == {"suite"}
     one = waived(*sides, given[1])
     assert one.verdict.reason.endswith("; 1 waiver is refused (unmatched)")
+
+
+def test_what_is_set_aside_stands_in_the_reason_too() -> None:
+    old, new = tagged("R" * 100, "old"), tagged("W" * 4 + "R" * 96, "new")
+
+    def reason(*waivers: Waiver) -> str:
+        return waived(old, new, *waivers).verdict.reason
+
+    assert reason(waiver(instance="0")).endswith("; 1 waiver sets 1 flip aside")
+    two = reason(waiver(instance="0"), waiver(instance="1"), waiver(instance="nosuch"))
+    assert two.endswith("; 2 waivers set 2 flips aside; 1 waiver is refused (unmatched)")
+    # two that may cover one flip are not summed into more than there are
+    again = reason(waiver(instance="0"), waiver(instance="0"))
+    assert again.endswith("; 2 waivers set up to 2 flips aside")
+    broad = reason(waiver(slice="subject=a", whole_suite=True), waiver(instance="1"))
+    assert re.search(r"; 2 waivers set up to \d+ flips aside$", broad)
+    assert "aside" not in reason(waiver(instance="nosuch"))
 
 
 @pytest.mark.parametrize(
@@ -521,6 +544,8 @@ def test_an_entry_that_does_not_hold_sets_nothing_aside(given: dict[str, Any], s
     refused = [f for f in result.verdict.findings if f.code == "quarantine-refused"]
     assert len(refused) == (status != "applied")
     assert ("1 quarantine entry is refused" in result.verdict.reason) == (status != "applied")
+    done = "1 quarantine entry sets 1 flaky item aside"
+    assert (done in result.verdict.reason) == (status == "applied")
 
 
 def test_no_more_than_a_twentieth_of_a_suite_may_be_in_quarantine() -> None:

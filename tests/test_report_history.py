@@ -26,6 +26,7 @@ from muscle_gov.report.history_chart import NARROW, WIDE, Point, draw
 from muscle_gov.report.history_lines import History, Line, LineHistory, Step, Try, lines_of
 from muscle_gov.report.history_policy import changes
 from muscle_gov.report.history_rows import row_of
+from muscle_gov.report.history_tries import late_pass, n_other_verdicts
 from muscle_gov.report.words import THIN
 from muscle_gov.settings import CompareSettings, Gate, ImportSettings, Policy, Rule, Source
 from muscle_gov.store import open_store
@@ -162,7 +163,7 @@ def test_updates_are_chained_by_their_models_and_each_stands_once(root: Node) ->
 
 def test_the_headline_counts_standing_verdicts_and_measures_the_whole_way(root: Node) -> None:
     said = root.one(css="verdict").text
-    assert "4 updates since 2026-03-05: 4 passed." in said
+    assert "4 updates since 2026-03-05: 4 passed, 1 of them only after its rules were loosened." in said
     # by hand: right by the first model and wrong by the last one
     broke = sum(path[0] == "R" and path[-1] == "W" for path in PATHS.values())
     both = sum("." not in (path[0], path[-1]) for path in PATHS.values())
@@ -214,16 +215,22 @@ def test_a_verdict_that_was_given_again_is_told_with_what_was_loosened(folder: P
     (tried,) = second["Also judged"]
     assert tried.startswith("FAIL on 2026-03-15 ")
     assert second["This verdict"] == ["came after: limit on NFR 0.01 % → 40 % (looser)"]
-    assert "Update 2 has another verdict beside the one that stands." in root.one(css="remarks").text
+    told = root.one(css="remarks").text
+    assert "Update 2 failed; it passed after its limit on NFR was raised from 0.01 % to 40 %." in told
+    # that is told already, and the same verdict given twice is no second try
+    assert "beside the one that stands" not in told
     assert "Also judged" not in said(root, MODELS[1])
 
 
 def test_a_loosened_policy_is_told_in_words_and_drawn(root: Node) -> None:
     # 40 % (as judged again) → 60 % before the third, and nothing between the others
-    (item,) = root.one("ul", css="policies").children[1::2]
-    assert isinstance(item, Node)
-    assert "before update 3, assistant-1.3" in item.text
-    assert "limit on NFR 40 % → 60 % looser" in item.text
+    before, after, item = (one.text for one in root.one("ul", css="policies").all("li")[::2])
+    assert before.startswith("before update 2, assistant-1.2")
+    assert "limit on NFR 40 % → 0.01 % tighter" in before
+    assert after.startswith("after the first verdict on update 2, assistant-1.2")
+    assert "limit on NFR 0.01 % → 40 % looser" in after
+    assert "before update 3, assistant-1.3" in item
+    assert "limit on NFR 40 % → 60 % looser" in item
     assert said(root, MODELS[3])["Policy"] == ["limit on NFR 40 % → 60 % (looser)"]
     assert "The rules were loosened before update 3." in root.one(css="remarks").text
     wide, narrow = (
@@ -246,12 +253,22 @@ def test_comparing_the_same_models_again_makes_no_update_of_its_own(root: Node) 
 def test_the_drawing_says_in_words_what_it_shows(root: Node) -> None:
     (label,) = {svg.attributes["aria-label"] for svg in root.one(css="course").all("svg", role="img")}
     for i, name in enumerate(MODELS[1:], 1):
-        assert f"update {i}, {name}: PASS, NFR " in label
+        only = " only after its rules were loosened" if i == 2 else ""
+        assert f"update {i}, {name}: PASS{only}, NFR " in label
     assert label.count("limit ") == 4
     for svg in root.one(css="course").all("svg", role="img"):
         assert [
             g.attributes["data-verdict"] for g in svg.all("g") if "data-verdict" in g.attributes
         ] == ["pass"] * 4
+        # a pass of a second try that asked less has a ring, whatever its colour
+        assert ["late" in {c.attributes["class"] for c in g.all("circle")} for g in discs_of(svg)] == [
+            *(False, True, False, False)
+        ]
+    assert "passed only after a second try that asked less" in root.one(css="course").text
+
+
+def discs_of(svg: Node) -> list[Node]:
+    return [g for g in svg.all("g") if "data-verdict" in g.attributes]
 
 
 def test_every_update_names_the_command_of_its_report(folder: Path, root: Node) -> None:
@@ -648,6 +665,107 @@ def test_a_later_look_without_rules_takes_no_verdict_back() -> None:
     assert [one.status for one in step.others] == [Status.NOT_JUDGED]
 
 
+# ------------------------------------------------------------------- passes of a second, looser try
+
+
+def judged_by(*given: GivenVerdict, others: int = 0) -> Step:
+    """One update with these verdicts, the oldest first, and `others` of its names that failed."""
+    extra = [past(A, model("B", 90 + i), 2, verdicts=(verdict(Status.FAIL, 2),)) for i in range(others)]
+    return lines_of([past(A, B, 1, verdicts=given), past(B, C), *extra]).lines[0].steps[0]
+
+
+def test_a_pass_is_late_only_where_less_was_asked_than_of_an_earlier_verdict() -> None:
+    def why(*given: GivenVerdict) -> str | None:
+        found = late_pass(judged_by(*given))
+        return None if found is None else f"{found.before.status.value} {found.why}".replace(THIN, " ")
+
+    open_5 = verdict(Status.INCONCLUSIVE, 1, 0.05)
+    raised = "its limit on NFR was raised from 5 % to 10 %"
+    assert why(open_5, verdict(when=2, limit=0.1)) == f"INCONCLUSIVE after {raised}"
+    # more data under the same rules, or under stricter ones, is no loosening
+    assert why(open_5, verdict(when=2, limit=0.05)) is None
+    assert why(open_5, verdict(when=2, limit=0.01)) is None
+    # nor is a limit that was raised after a pass, or an update that does not pass after all
+    assert why(verdict(limit=0.05), verdict(when=2, limit=0.1)) is None
+    assert why(open_5, verdict(Status.FAIL, 2, 0.1)) is None
+    # a look without rules in between hides nothing, and of two tries the newest is told
+    looked = dataclasses.replace(verdict(Status.NOT_JUDGED, 2), policy=None)
+    assert why(open_5, looked, verdict(when=3, limit=0.1)) == f"INCONCLUSIVE after {raised}"
+    tried = verdict(Status.FAIL, 2, 0.07)
+    assert why(open_5, tried, verdict(when=3, limit=0.1)) == (
+        "FAIL after its limit on NFR was raised from 7 % to 10 %"
+    )
+    # even if the newest try before asked for more than the first one
+    assert why(open_5, verdict(Status.INCONCLUSIVE, 2, 0.2), verdict(when=3, limit=0.1)) == (
+        f"INCONCLUSIVE after {raised}"
+    )
+    # what is no limit is told as what it is
+    waiving = dataclasses.replace(verdict(when=2, limit=0.05), waivers=({"suite": "s"},))
+    assert why(open_5, waiving) == (
+        "INCONCLUSIVE after its rules were loosened (waivers: 1 added, 0 dropped, 1 in all)"
+    )
+
+
+def test_a_pass_on_fewer_suites_is_late_too() -> None:
+    both = {name: {"nfr": Measure(0.02, 0.01, 0.03, 100, "")} for name in ("s", "t", "(all)")}
+    failed = past(A, B, 1, verdicts=(verdict(Status.FAIL, 1),), figures=both)
+    (step,) = lines_of([failed, past(A, B, 2)]).lines[0].steps
+    found = late_pass(step)
+    assert found is not None
+    assert found.condition == "only after suites were left out"
+    assert found.why == "after 1 suite had been left out"
+    wider = past(A, B, 2, figures={**both, "u": both["s"]})
+    (step,) = lines_of([failed, wider]).lines[0].steps
+    assert late_pass(step) is None
+
+
+def line_page(*comparisons: PastComparison) -> Node:
+    (line,) = lines_of(comparisons).lines
+    paths = AnswerPaths(0, 0, 0, (), ())
+    return parse(render_history(History((LineHistory(line, paths, None, "why"),), (), 0, "h.db")))
+
+
+def test_a_line_whose_newest_update_passed_so_is_not_shown_in_plain_green() -> None:
+    late = (verdict(Status.INCONCLUSIVE, 1, 0.05), verdict(when=2, limit=0.1))
+    box = line_page(past(A, B), past(B, C, verdicts=late)).one("div", css="verdict")
+    assert "open" in box.attributes["class"].split()
+    assert "pass" not in box.attributes["class"].split()
+    assert "Newest update PASS only after its rules were loosened" in " ".join(box.text.split())
+    assert "2 passed, 1 of them only after its rules were loosened." in box.text
+    # an earlier one does not colour the newest; nor does any other pass
+    box = line_page(past(A, B, verdicts=late), past(B, C)).one("div", css="verdict")
+    assert "pass" in box.attributes["class"].split()
+    assert "2 passed, 1 of them only after its rules were loosened." in box.text
+    box = line_page(past(A, B, verdicts=late)).one("div", css="verdict")
+    assert "1 update, on 2026-01-01: passed, but only after its rules were loosened." in box.text
+
+
+def test_the_headline_says_of_whom_its_conditions_are() -> None:
+    late = (verdict(Status.INCONCLUSIVE, 1, 0.05), verdict(when=2, limit=0.1))
+    failed = (verdict(Status.FAIL, 1),)
+    box = line_page(past(A, B, verdicts=late), past(B, C, verdicts=late), past(C, D, verdicts=failed))
+    told = box.one("div", css="verdict").text
+    assert "2 passed, 2 of them only after their rules were loosened; 1 failed." in told
+
+
+def test_how_many_other_verdicts_an_update_has_is_told() -> None:
+    failed, better = verdict(Status.FAIL, 1), verdict(when=2)
+    assert n_other_verdicts(judged_by(failed, better)) == 1
+    assert n_other_verdicts(judged_by(failed, failed, verdict(Status.INCONCLUSIVE, 2), better)) == 3
+    assert n_other_verdicts(judged_by(better, better)) == 0
+    assert n_other_verdicts(judged_by(better, others=2)) == 2
+    several = past(A, B, verdicts=(failed, failed, better))
+    told = line_page(several, past(B, C, verdicts=(failed, better)), past(C, D)).one(css="remarks").text
+    assert "Update 2 has another verdict beside the one that stands." in told
+    assert "Update 1 has 2 other verdicts beside the one that stands." in told
+
+
+def test_rules_that_were_loosened_for_an_update_that_failed_all_the_same_are_told() -> None:
+    given = (verdict(Status.FAIL, 1, 0.05), verdict(Status.FAIL, 2, 0.1))
+    told = line_page(past(A, B), past(B, C, verdicts=given)).one(css="remarks").text
+    assert "The rules were loosened after the first verdict on update 2." in told
+
+
 def test_a_verdict_for_another_day_than_that_on_which_it_was_given_is_told() -> None:
     given = dataclasses.replace(verdict(when=20), waivers=({"suite": "s", "expires": "2026-01-05"},))
     assert given.policy is not None
@@ -678,6 +796,10 @@ def test_each_change_of_the_rules_is_told_with_its_direction() -> None:
         ("limit on Δ accuracy \u22121 pp → \u22123 pp", "looser")
     ]
     assert told(verdict(), verdict(confidence=0.9)) == [("confidence of NFR 95 % → 90 %", "looser")]
+    title = "coverage of NFR"
+    assert told(verdict(), verdict(coverage=0.5)) == [(f"{title} the gate's own → 50 %", "looser")]
+    assert told(verdict(coverage=0.5), verdict()) == [(f"{title} 50 % → the gate's own", "tighter")]
+    assert told(verdict(), verdict(coverage=0.99)) == [(f"{title} the gate's own → 99 %", "other")]
     assert told(verdict(), verdict(judge="value")) == [("judge of NFR interval → value", "looser")]
     assert told(verdict(), verdict(tier="advisory")) == [("tier of NFR critical → advisory", "looser")]
     assert told(verdict(), verdict(suites=["qa"])) == [

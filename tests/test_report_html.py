@@ -72,9 +72,12 @@ def test_a_plain_sentence_gives_count_rate_and_the_bound_of_the_rule() -> None:
     judged = verdict(rules=(rule_result(Status.FAIL, "gsm8k", measure=bound),))
     shown = tree(report(verdict=judged, comparison=comparison(suites=(suite,), total=None)))
     assert shown.one("p", css="sentence").text == (
-        "Of 1,319 answers 88 that were right are now wrong: 6.7 %, at most 7.9 % with 95 % confidence; "
+        "Of 1,319 answers 88 that were right are now wrong: 6.7 %, at least 5.6 % with 95 % confidence; "
         "the policy allows 5 %."
     )
+    held = verdict(Status.PASS, rules=(rule_result(Status.PASS, "gsm8k", measure=bound),))
+    passed = tree(report(verdict=held, comparison=comparison(suites=(suite,), total=None)))
+    assert ": 6.7 %, at most 7.9 % with 95 % confidence; " in passed.one("p", css="sentence").text
 
 
 def test_without_a_rule_the_sentence_gives_the_interval() -> None:
@@ -90,7 +93,11 @@ def test_without_a_rule_the_sentence_gives_the_interval() -> None:
     [
         ("RRRR", "RRRR", "Of 4 answers none that was right is now wrong"),
         ("RRRR", "RRRW", "Of 4 answers 1 that was right is now wrong: 25.0"),
-        (["RR", "RR"], ["RW", "RR"], "Averaged over repeats, 25.0 % of 2 answers that were right"),
+        (
+            ["RR", "RR"],
+            ["RW", "RR"],
+            "Averaged over repeats, of 2 answers 25.0 % were right and are now wrong",
+        ),
         ("UUUU", "RRRR", "No answer has a score on both sides, so nothing can be said."),
     ],
 )
@@ -118,7 +125,7 @@ def test_every_rule_shows_observed_bound_limit_n_and_status() -> None:
     assert [[c.text for c in r.children if isinstance(c, Node)][:6] for r in rows] == [
         [
             "FAIL",
-            "mathsNFR at most 5 % policy.toml:4",
+            "mathsNegative flip rate (NFR) at most 5 % policy.toml:4",
             "7.1 %",
             "6.1 %at least, 95 % confidence",
             "at most 5 %",

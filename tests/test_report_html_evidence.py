@@ -59,7 +59,7 @@ def test_a_suite_too_small_for_its_limit_says_that_not_even_none_would_pass() ->
         comparison=comparison(suites=(suite,), total=None), verdict=verdict(rules=(rule_result(),))
     )
     (row,) = section(tree(given), "methods").one("table", data_table="power").all("tr")[1:]
-    assert row.one("td", data_metric="allowed").text == "not even none"
+    assert row.one("td", data_metric="allowed").text == "not even 0"
 
 
 def test_whatever_is_judged_is_defined() -> None:
@@ -97,6 +97,30 @@ def test_digests_stand_in_full_with_what_they_are_of() -> None:
         assert resource.digest in text
         assert resource.name in text
     assert "Predictions maths, oldside old, suite maths, rows 100" in text
+
+
+@pytest.mark.parametrize(
+    ("command", "judged_by", "expected"),
+    [
+        ("a", "b", {"Compared by": "a", "Judged by": "b"}),
+        ("a", "a", {"Compared and judged by": "a"}),
+        ("a", None, {"Compared by": "a", "Judged by": "not recorded"}),
+        (None, None, {"Compared by": "not recorded", "Judged by": "not recorded"}),
+    ],
+)
+def test_the_command_that_judged_is_told_beside_the_one_that_compared(
+    command: str | None, judged_by: str | None, expected: dict[str, str]
+) -> None:
+    def told(given: Report) -> dict[str, str]:
+        facts = section(tree(given), "evidence").one("dl", css="evidence").all("div")
+        pairs = {fact.one("dt").text: fact.one("dd").text for fact in facts}
+        return {name: text for name, text in pairs.items() if name.endswith(" by")}
+
+    given = report(command=command, judged_by=judged_by)
+    assert told(given) == expected
+    if judged_by is None:
+        unjudged = replace(given, verdict=replace(given.verdict, policy_digest=None))
+        assert told(unjudged) == {"Compared by": expected["Compared by"]}
 
 
 def test_versions_command_and_moments_are_told() -> None:

@@ -40,6 +40,11 @@ def many(n: int, length: int, **changes: str) -> tuple[Flip, ...]:
     )
 
 
+def in_turn(one: tuple[Flip, ...], other: tuple[Flip, ...]) -> tuple[Flip, ...]:
+    """Both suites as the store lists them."""
+    return tuple(each for pair in zip(one, other, strict=True) for each in pair)
+
+
 def test_ten_thousand_flips_are_all_there_below_three_megabytes() -> None:
     flips = many(10_000, 900)
     read: list[int] = []
@@ -76,7 +81,7 @@ def test_flips_beyond_the_budget_are_not_read_and_it_is_told_where_they_are() ->
 def test_bytes_that_short_texts_leave_over_cost_no_flip_and_long_texts_pay_first() -> None:
     short = tuple(flip(i, suite="short", new_output=f"It is {i}.") for i in range(300))
     long = many(300, 1900, suite="long")
-    root = tree(report(flips=short + long), bytes=500_000)
+    root = tree(report(flips=in_turn(short, long)), bytes=500_000)
     held = embedded(root)["flips"]
     assert len(held) == 600
     whole = {row["key"]: row for row in held if row["suite"] == "short"}
@@ -85,11 +90,8 @@ def test_bytes_that_short_texts_leave_over_cost_no_flip_and_long_texts_pay_first
 
 
 @pytest.mark.parametrize("length", [20, 3000])
-@pytest.mark.parametrize("suites", [("a", "z"), ("z", "a")])
-def test_no_suite_is_crowded_out_by_its_name_or_by_the_texts_of_another(
-    suites: tuple[str, str], length: int
-) -> None:
-    flips = many(1000, length, suite=suites[0]) + many(1000, 300, suite=suites[1])
+def test_no_suite_is_crowded_out_by_the_texts_of_another(length: int) -> None:
+    flips = in_turn(many(1000, length, suite="a"), many(1000, 300, suite="z"))
     root = tree(report(flips=flips), bytes=350_000)
     held = [row["suite"] for row in embedded(root)["flips"]]
     assert 200 < len(held) < 2000
@@ -116,25 +118,25 @@ def test_a_budget_of_flips_is_kept_and_nothing_is_said_where_all_fit() -> None:
     assert embedded(tree(given, bytes=0))["flips"] == []
 
 
-def test_the_worst_come_first_and_of_equals_each_suite_has_its_turn() -> None:
+def test_the_page_has_the_order_of_the_report_and_no_other() -> None:
     def fallen(number: int, by: float | None, **changes: object) -> Flip:
         margins = {} if by is None else {"old_margin": 1.0, "new_margin": 1.0 - by}
         return flip(number, **margins, **changes)
 
     given = (
-        flip(0, kind="positive"),
-        flip(1, kind="loss", suite="bleu", size=3.0, old_score=9.0, new_score=6.0),
-        flip(2, kind="loss", suite="rouge", size=0.3, old_score=0.9, new_score=0.6),
-        flip(3, kind="loss", suite="bleu", size=5.0, old_score=9.0, new_score=4.0),
-        flip(4, size=0.5),
-        fallen(5, 0.5, size=1.0),
-        fallen(6, None, size=1.0),
+        fallen(8, 0.5, size=1.0),
+        fallen(3, None, size=1.0, suite="reading"),
         fallen(7, 4.5, size=1.0),
-        fallen(8, None, size=1.0, suite="reading"),
+        flip(4, size=0.5),
+        flip(2, kind="loss", suite="rouge", size=0.3, old_score=0.9, new_score=0.6),
+        flip(0, kind="positive"),
     )
-    held = embedded(tree(report(flips=given)))["flips"]
-    assert [row["key"] for row in held] == ["7", "8", "5", "6", "4", "3", "2", "1", "0"]
-    assert held[0]["margins"] == [1, -3.5]
+    root = tree(report(flips=given))
+    held = embedded(root)["flips"]
+    assert [row["key"] for row in held] == [one.key for one in given]
+    shown = [node.text for node in root.one("ol", id="flip-list").all("bdi", css="key")]
+    assert shown == [one.key for one in given]
+    assert held[2]["margins"] == [1, -3.5]
 
 
 def test_margins_are_shown_and_explained_where_there_are_any() -> None:
@@ -256,10 +258,10 @@ def test_real_logs_make_a_page_whose_flips_are_those_of_the_store(real_logs: Pat
     rows = embedded(parse(made))["flips"]
     held = [(r["kind"], r["key"], r["before"], r["after"], *r["outputs"]) for r in rows]
     told = [(f.kind, f.key, f.old_answer, f.new_answer, f.old_output, f.new_output) for f in flips]
-    assert sorted(held) == sorted(told)
-    assert [r[0] for r in held] == [f.kind for f in flips]
+    assert held == told
     margins = {(f.suite, f.key): [f.old_margin, f.new_margin] for f in flips}
-    assert any(old is not None and new is not None for old, new in margins.values())
+    falls = [old - new for old, new in margins.values() if old is not None and new is not None]
+    assert falls != sorted(falls, reverse=True)
     for row in rows:
         known = margins[row["suite"], row["key"]]
         assert row["margins"] == [None if m is None else round(m, 3) for m in known]

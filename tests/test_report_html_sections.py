@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+from helpers import compare
 from html_tree import Node, section, tree
 from report_samples import (
     comparison,
@@ -17,7 +19,7 @@ from report_samples import (
     waivers,
 )
 
-from muscle_gov.data import Measure, ModelInfo, Report, Status
+from muscle_gov.data import Finding, Measure, ModelInfo, Report, RuleResult, Status
 from muscle_gov.settings import Rule
 
 DIGEST = "0123456789abcdef" * 4
@@ -62,7 +64,169 @@ def test_a_mended_model_is_named_by_the_update_and_what_mended_it() -> None:
     assert "mended by" not in tree(mended_report(about=0)).one("h1").text
 
 
+# ----------------------------------------------------------------------------------- what decided
+
+
+def box_of(given: Report) -> Node:
+    return section(tree(given), "verdict").one("div", css="verdict")
+
+
+def test_a_list_that_fails_leads_before_a_flip_rate_that_did_not() -> None:
+    rules = (rule_result(Status.INCONCLUSIVE), listed_result())
+    reason = f"{listed_result().reason}; 1 waiver sets 1 flip aside"
+    box = box_of(report(verdict=verdict(rules=rules, reason=reason)))
+    assert box.one("p", css="sentence").text == (
+        "2 of 12 answers on the list 'refusals' broke, and none may."
+    )
+    assert box.one("p", css="more").text.startswith("Over all suites, of 200 answers 10 that were right")
+    # what the headline has said is not said again, the rest is
+    assert box.one("span", css="reason").text == "1 waiver sets 1 flip aside."
+
+
+@pytest.mark.parametrize(
+    ("broke", "n", "kind", "said"),
+    [
+        (1, 18, "binary", "One of 18 answers on the list 'refusals' broke, and none may."),
+        (1, 1, "binary", "The only answer on the list 'refusals' broke, and none may."),
+        (3, 3, "graded", "All 3 answers on the list 'refusals' got worse, and none may."),
+    ],
+)
+def test_how_many_of_a_list_broke_is_said_in_words(broke: int, n: int, kind: str, said: str) -> None:
+    result = listed_result(measure=Measure(broke, None, None, n, "count"))
+    shown = comparison(suites=(figures("maths", kind=kind),), total=None)
+    assert sentence_of(report(verdict=verdict(rules=(result,)), comparison=shown)) == said
+
+
+def test_a_flip_rate_of_another_suite_that_fails_leads_with_its_near_bound() -> None:
+    box = box_of(report(verdict=verdict(rules=(rule_result(),), reason=rule_result().reason)))
+    assert box.one("p", css="sentence").text == (
+        "In the suite maths, of 100 answers 10 that were right are now wrong: 10.0 %, at least 8.0 % "
+        "with 95 % confidence; the policy allows 5 %."
+    )
+    assert not box.all("span", css="reason")
+
+
+def test_another_metric_that_decides_leads_with_its_own_limit() -> None:
+    delta = Measure(-0.05, -0.07, -0.03, 100, "Tango score")
+    rule = Rule(metric="accuracy_delta", min=-0.02)
+    for status, said in (
+        (Status.FAIL, "at most −3.0 pp with 95 % confidence; the policy asks for at least −2 pp."),
+        (
+            Status.INCONCLUSIVE,
+            "at least −7.0 pp with 95 % confidence; the policy asks for at least −2 pp: the data do "
+            "not decide.",
+        ),
+    ):
+        result = rule_result(status, rule=rule, measure=delta, slice="t=a")
+        given = report(verdict=verdict(status, rules=(rule_result(Status.PASS), result)))
+        assert sentence_of(given) == f"Δ accuracy in the slice t=a of maths is −5.0 pp, {said}"
+
+
+def test_what_cannot_be_judged_leads_with_why() -> None:
+    few = "only 80 of 100 instances (80.00%) have a score on both sides; 99% are needed"
+    lost = rule_result(Status.INCOMPARABLE, reason=f"maths: {few}")
+    box = box_of(report(verdict=verdict(Status.INCOMPARABLE, rules=(lost,), reason=lost.reason)))
+    assert box.one("p", css="sentence").text == f"maths: {few}."
+    assert box.one("p", css="more").text.startswith("Taken at face value: of 200 answers 10")
+    none = rule_result(Status.INCONCLUSIVE, measure=None, reason="maths: nfr cannot be judged: no pairs")
+    given = report(verdict=verdict(Status.INCONCLUSIVE, rules=(none,), reason=none.reason))
+    assert sentence_of(given) == "maths: nfr cannot be judged: no pairs."
+
+
+def test_further_rules_that_decide_are_told_or_counted() -> None:
+    one = comparison(suites=(figures("maths", values={"nfr": 0.1}),), total=None)
+
+    def told(*rules: RuleResult) -> tuple[str, str]:
+        reason = f"{rules[0].reason} (and {len(rules) - 1} more)"
+        box = box_of(report(verdict=verdict(rules=rules, reason=reason), comparison=one))
+        rest = " ".join(node.text for node in box.all("span", css="reason"))
+        return box.one("p", css="more").text, rest
+
+    more, rest = told(rule_result(), listed_result())
+    assert more.startswith("2 of 12 answers on the list 'refusals' broke, and none may. ")
+    assert rest == ""
+    more, rest = told(rule_result(), listed_result(), listed_result())
+    assert more.startswith("2 more rules are broken. ")
+    assert rest == ""
+    # led by a rate that is not the first to decide: the reason tells the first
+    more, rest = told(listed_result(), listed_result(), rule_result())
+    assert "more rules" not in more
+    assert rest == "maths: 2 of 12 listed instances regressed; none may (and 2 more)."
+
+
+def test_an_undecided_supporting_rule_is_not_what_decided() -> None:
+    first = rule_result(Status.INCONCLUSIVE, "reading", tier="supporting")
+    then = listed_result(Status.INCONCLUSIVE, measure=None, reason="maths: the list: matches nothing")
+    given = report(verdict=verdict(Status.INCONCLUSIVE, rules=(first, then), reason=then.reason))
+    assert sentence_of(given) == "maths: the list: matches nothing."
+
+
+def test_a_reason_begins_with_a_capital_letter_unless_it_begins_with_a_name() -> None:
+    held = (rule_result(Status.PASS), rule_result(Status.PASS, "reading"))
+    for reason, shown in (
+        (
+            "both rules hold; 2 waivers set 2 flips aside",
+            "Both rules hold; 2 waivers set 2 flips aside.",
+        ),
+        ("maths: it holds", "maths: it holds."),
+    ):
+        box = box_of(report(verdict=verdict(Status.PASS, rules=held, reason=reason)))
+        assert box.one("span", css="reason").text == shown
+
+
+def test_a_comparison_that_is_forbidden_says_why_once_and_shortens_digests() -> None:
+    message = f"the scorer differs: {DIGEST} → {DIGEST[::-1][:57]}…"
+    blocking = Finding("scorer-changed", "blocks", message, "maths")
+    given = report(
+        verdict=verdict(Status.INCOMPARABLE, reason=f"maths: {message}", findings=(blocking,))
+    )
+    shown = section(tree(given), "verdict")
+    assert not shown.all("p", css="why")
+    assert shown.text.count("the scorer differs: 0123456789ab… → fedcba987654…") == 1
+    assert DIGEST not in shown.text
+
+
+def test_the_suite_that_broke_most_is_told_among_those_of_its_kind() -> None:
+    suites = (figures("a"), figures("b", values={"nfr": 0.2}), figures("c", kind="graded"))
+    two = tree(report(comparison=comparison(suites=suites, total=None))).one("p", css="more").text
+    assert "Of the 2 suites scored right or wrong it broke the most." in two
+    one = tree(report(comparison=comparison(suites=suites[1:], total=None))).one("p", css="more").text
+    assert "it broke the most" not in one
+
+
+def test_with_repeats_counts_have_a_decimal_and_the_matrix_says_why_it_differs() -> None:
+    made = compare(["RR", "RR", "WW"], ["RW", "RR", "RW"])
+    root = tree(Report(made.verdict, made.comparison, made.flips, {}))
+    counts = [item.one("b").text for item in root.one("figure", css="stack").all("li")]
+    assert counts == ["1.5", "0.5", "0.5", "0.5"]
+    said = "Here an instance counts once, by the majority of its repeats"
+    assert said in section(root, "suites").text
+    once = compare("RRW", "RRR")
+    assert said not in tree(Report(once.verdict, once.comparison, once.flips, {})).text
+
+
 # -------------------------------------------------------------------------------------------- rules
+
+
+def test_listed_answers_that_were_set_aside_by_name_are_told() -> None:
+    result = listed_result(Status.PASS, measure=Measure(0, None, None, 1, "count"), set_aside=2)
+    (row,) = tree(report(verdict=verdict(rules=(result,)))).one("table", css="rules").all("tr")[1:]
+    assert row.one("td", data_label="n").text == "1judged; 2 of 3 set aside by name"
+
+
+def test_an_abbreviation_is_spelled_out_where_it_first_stands_and_below_the_tables() -> None:
+    rules = (rule_result(Status.PASS, "a"), rule_result(Status.PASS, "b"))
+    root = tree(report(verdict=verdict(Status.PASS, rules=rules)))
+    heads = [row.one("th").text for row in root.one("table", css="rules").all("tr")[1:]]
+    assert ["Negative flip rate (NFR)" in head for head in heads] == [True, False]
+    legend = "NFR: negative flip rate; PFR: positive flip rate. What the columns mean"
+    assert legend in section(root, "suites").text
+
+
+def test_the_signature_block_has_the_verdicts_own_sign() -> None:
+    root = tree(report())
+    drawn = [root.one("p", css="caution"), root.one("h2", id="verdict-title")]
+    assert len({node.one("path").attributes["d"] for node in drawn}) == 1
 
 
 def test_rules_stand_by_tier_and_worst_first_within_it() -> None:
@@ -88,7 +252,7 @@ def test_what_would_make_a_rule_pass_is_in_the_open_and_why_it_came_out_so_is_fo
     assert row.one("span", css="to-pass").text == "To pass: at most 1 flip of 100 pairs would pass"
     reasons = row.one("details").text
     assert "10 of 100 pairs flipped" in reasons
-    assert "would pass: not even none, on so few pairs" in reasons
+    assert "Seen: 10; with so few pairs even none is not enough." in reasons
     assert "2,400 pairs in all would settle it" in reasons
     assert "policy.toml:4" in row.text
 
@@ -129,7 +293,7 @@ def test_refused_waivers_come_first_with_a_sign_and_are_told_in_the_verdicts_box
     root = tree(report())
     box = root.one("p", css="flag")
     assert box.text.startswith(
-        "Refused, so that nothing is set aside: 3 of 4 waivers and 1 of 2 quarantine entries."
+        "3 of 4 waivers and 1 of 2 quarantine entries are refused and set nothing aside."
     )
     assert box.one("svg").one("path").attributes["d"]
     rows = root.one("div", id="exceptions").all("table")[0].all("tr")[1:]

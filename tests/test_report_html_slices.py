@@ -173,14 +173,20 @@ def test_slices_that_a_rule_names_are_told_from_those_that_were_explored() -> No
     assert "named" in cells["maths", "t=a"].attributes["class"].split()
     assert cells["maths", "t=a"].one("span", css="badge").text == "FAIL"
     assert "named" not in cells["maths", "t=b"].attributes["class"].split()
-    assert "pre-registered 1 of them is named by a rule" in shown.text
-    assert "explored" in shown.text
+    assert "explored All 2 slices that tags make were looked at; 1 of them was not chosen" in shown.text
+    assert "pre-registered The other is named by a rule" in shown.text
+    assert "Right or wrong: all 2" in shown.text
+    every = heat_of(sliced("maths", "t=a", 100, 1), rules=rules).text
+    assert "looked at. So p is adjusted" in every
+    assert "pre-registered All of them are named by a rule" in every
     rows = {
         row.attributes["data-slice"]: row.text for row in shown.one("table", css="slices").all("tr")[1:]
     }
     assert "rule: FAIL" in rows["t=a"]
     assert "rule:" not in rows["t=b"]
-    assert "pre-registered" not in heat_of(sliced("maths", "t=b", 100, 30)).text
+    none = heat_of(sliced("maths", "t=b", 100, 30)).text
+    assert "pre-registered" not in none
+    assert "looked at, not chosen beforehand. So p is adjusted" in none
 
 
 def test_values_stand_across_where_suites_would_not_fit_and_a_list_where_neither_does() -> None:

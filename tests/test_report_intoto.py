@@ -58,7 +58,7 @@ def test_a_verdict_that_passes() -> None:
 def test_a_verdict_that_fails() -> None:
     told = rendered(samples.report())
     assert told["predicate"]["result"] == "FAILED"
-    assert told["predicate"]["failedTests"] == ["maths: nfr at most 0.05"]
+    assert told["predicate"]["failedTests"] == ["maths: NFR at most 5 %"]
     assert "maths: 7 is set aside (data owner)" in told["predicate"]["warnedTests"]
 
 
@@ -70,7 +70,7 @@ def test_what_does_not_decide_is_a_warning(tier: str, status: Status) -> None:
     rules = (samples.rule_result(Status.PASS), samples.rule_result(status, "reading", tier=tier))
     told = rendered(passing(rules=rules))
     assert told["predicate"]["result"] == "WARNED"
-    assert told["predicate"]["warnedTests"] == ["reading: nfr at most 0.05"]
+    assert told["predicate"]["warnedTests"] == ["reading: NFR at most 5 %"]
 
 
 def test_an_exception_that_was_applied_is_a_warning() -> None:

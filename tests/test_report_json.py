@@ -74,7 +74,7 @@ def test_the_schema_is_a_schema_and_describes_the_fields() -> None:
     jsonschema.Draft202012Validator.check_schema(made)
     assert made["$defs"]["Measure"]["properties"]["method"]["description"].startswith("Which interval")
     # documents of before there were candidates and evidence have none
-    assert set(made["required"]) == set(made["properties"]) - {"candidates", "evidence"}
+    assert set(made["required"]) == set(made["properties"]) - {"candidates", "evidence", "judged_by"}
     assert made["$id"] == "urn:muscle-gov:schema:report:1"
 
 

@@ -103,7 +103,7 @@ def outcomes(element: Element) -> dict[str, str]:
 def test_each_status_of_a_rule_has_its_element_and_says_why(status: Status, outcome: str) -> None:
     root = written(report(verdict=verdict(status, rules=(rule_result(status),))))
     suite = suite_of(root, "maths")
-    assert outcomes(suite) == {"nfr at most 0.05": outcome}
+    assert outcomes(suite) == {"NFR at most 5 %": outcome}
     if outcome != "passed":
         (element,) = suite.iter(outcome)
         assert element.attrib["message"] == "maths: nfr is 0.1; the policy allows at most 0.05"
@@ -114,17 +114,17 @@ def test_one_suite_a_suite_and_one_for_findings() -> None:
     root = written(report())
     assert [suite.attrib["name"] for suite in root] == [FINDINGS, "maths", "reading", "(all)"]
     assert outcomes(suite_of(root, "maths")) == {
-        "nfr at most 0.05": "failure",
+        "NFR at most 5 %": "failure",
         "must not regress: refusals": "passed",
     }
-    assert outcomes(suite_of(root, "reading")) == {"nfr at most 0.05": "passed"}
+    assert outcomes(suite_of(root, "reading")) == {"NFR at most 5 %": "passed"}
     assert outcomes(suite_of(root, "(all)")) == {}
 
 
 def test_a_rule_that_matched_no_suite_has_a_suite_of_its_own() -> None:
     result = replace(rule_result(Status.INCONCLUSIVE, "code*"), measure=None, p_breach=None)
     root = written(report(verdict=verdict(Status.INCONCLUSIVE, rules=(result,))))
-    assert outcomes(suite_of(root, "code*")) == {"nfr at most 0.05": "skipped"}
+    assert outcomes(suite_of(root, "code*")) == {"NFR at most 5 %": "skipped"}
 
 
 def test_cases_of_one_suite_are_told_apart() -> None:
@@ -137,10 +137,10 @@ def test_cases_of_one_suite_are_told_apart() -> None:
     )
     root = written(report(verdict=verdict(rules=results)))
     assert list(outcomes(suite_of(root, "maths"))) == [
-        "nfr at most 0.05",
-        "nfr at most 0.05 #2",
-        "nfr at most 0.05 [subject=sums]",
-        "accuracy_new at least 0.7 (supporting)",
+        "NFR at most 5 %",
+        "NFR at most 5 % #2",
+        "NFR at most 5 % [subject=sums]",
+        "Accuracy, new at least 70 % (supporting)",
         "no worse than noise",
     ]
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from muscle_gov_plugins._markdown_text import prose, row, span
+from muscle_gov_plugins._verdict_words import rule_title
 from muscle_gov_plugins.report_markdown import LEAST_BUDGET, MarkdownReport
 from report_samples import (
     HOSTILE,
@@ -103,7 +104,7 @@ def test_the_worst_rules_come_first_and_advisory_ones_last() -> None:
         "holds",
         "advises",
     ]
-    assert "nfr at most 0.05 *(advisory)* (`policy.toml:4`) | `advises`" in text
+    assert "NFR at most 5 % *(advisory)* (`policy.toml:4`) | `advises`" in text
 
 
 def test_without_rules_it_says_that_nothing_may_ship_by_it() -> None:
@@ -146,6 +147,37 @@ def test_an_undefined_or_absent_figure_is_no_number() -> None:
     gap = replace(gap, measures={k: m for k, m in gap.measures.items() if k != "pfr"}, p_value=None)
     text = rendered(report(comparison=comparison(suites=(replace(gap, p_adjusted=None),), total=None)))
     assert "| −5.0 pp [−7.0, −3.0] | ∅ | ∅ | ∅ |" in text
+
+
+def test_differences_have_their_sign_and_shares_none() -> None:
+    better = figures("maths", values={"accuracy_delta": 0.217, "nfr": 0.1})
+    text = rendered(report(comparison=comparison(suites=(better,), total=None)))
+    assert "| +21.7 pp [+19.7, +23.7] | 10.0 % [8.0, 12.0] |" in text
+    unsure = figures("maths", values={"accuracy_delta": 0.01})
+    text = rendered(report(comparison=comparison(suites=(unsure,), total=None)))
+    assert "| +1.0 pp [−1.0, +3.0] |" in text
+    scored = figures("essays", kind="graded", values={"score_old": 3.0, "score_delta": 0.25})
+    text = rendered(report(comparison=comparison(suites=(scored,), total=None)))
+    assert "| 3 [2.98, 3.02] |" in text
+    assert "| +0.25 [+0.23, +0.27] |" in text
+
+
+@pytest.mark.parametrize(
+    ("rule", "title"),
+    [
+        (Rule(metric="nfr", max=0.02), "NFR at most 2 %"),
+        (Rule(metric="nfr_excess", max=0.0125), "NFR above noise at most +1.25 pp"),
+        (Rule(metric="accuracy_delta", min=-0.01), "Δ accuracy at least \u22121 pp"),
+        (Rule(metric="score_delta", min=-0.5), "Δ score at least \u22120.5"),
+        (Rule(metric="of_a_plugin", max=0.123456), "of_a_plugin at most 0.123456"),
+        (Rule(metric="nfr", max=0.02, name="ours"), "ours"),
+        (Rule(metric="must_not_regress", max=0, name="incidents"), "must not regress: incidents"),
+    ],
+)
+def test_a_rule_has_its_metrics_title_and_unit_and_no_space_but_plain_ones(
+    rule: Rule, title: str
+) -> None:
+    assert rule_title(rule) == title
 
 
 def test_slices_with_the_most_broken_answers_come_first_whether_significant_or_not() -> None:
@@ -192,7 +224,7 @@ def test_flaky_items_are_shown_with_how_often_they_differed() -> None:
 def test_a_rule_says_what_would_make_it_pass_and_where_it_stands() -> None:
     results = (rule_result(Status.FAIL), rule_result(Status.PASS, "reading", explanation=explanation()))
     text = section(rendered(report(verdict=verdict(rules=results))), "Rules")
-    failed, passed = [line for line in text.splitlines() if "at most 0.05 " in line]
+    failed, passed = [line for line in text.splitlines() if "at most 5 % " in line]
     assert failed.endswith("**To pass:** at most 1 flip of 100 pairs would pass |")
     assert "(`policy.toml:4`)" in failed
     assert "To pass" not in passed
@@ -451,7 +483,7 @@ def test_a_rule_of_its_own_name_and_a_lower_limit_are_worded() -> None:
         replace(rule_result(), measure=None),
     )
     text = section(rendered(report(verdict=verdict(rules=results))), "Rules")
-    assert "| `accuracy_new` at least 0.7 (`policy.toml:4`) |" in text
+    assert "| Accuracy, new at least 70 % (`policy.toml:4`) |" in text
     assert "| no worse than noise (`policy.toml:4`) |" in text
     assert "| `maths` | ∅ |" in text
 

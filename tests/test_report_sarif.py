@@ -120,6 +120,7 @@ def test_a_failed_rule_says_why_what_would_pass_where_and_by_how_much() -> None:
     assert where["logicalLocations"][0]["fullyQualifiedName"] == "maths"
     told = result["properties"]
     assert (told["metric"], told["value"], told["limit"], told["side"]) == ("nfr", 0.1, 0.05, "at most")
+    assert told["rule"] == "NFR at most 5 %"
     assert (told["flips"], told["flipsAllowed"], told["n"], told["tier"]) == (10, 1, 100, "critical")
     assert "itemsNeeded" not in told
 
@@ -149,6 +150,10 @@ def test_what_is_not_wrong_is_a_note_of_the_run() -> None:
         *("warning", "note", "note", "note")
     ]
     assert (invocation["exitCode"], invocation["executionSuccessful"]) == (1, True)
+    # the command line is the one that ended with this exit code
+    assert invocation["commandLine"] == "muscle-gov gate --policy policy.toml"
+    (only,) = written(report(judged_by=None))["invocations"]
+    assert only["commandLine"] == "muscle-gov compare old new"
 
 
 def test_a_pass_has_no_results_and_says_what_held() -> None:

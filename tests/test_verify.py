@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from cli_runner import muscle_gov
 from helpers import all_plugins
 from report_folders import keys, make
 
-from muscle_gov.errors import InputError
+from muscle_gov.errors import InputError, StoreError
 from muscle_gov.proof import folder as folders
 from muscle_gov.proof import signing, verify
 from muscle_gov.proof.signing import Signer, Trust
@@ -299,6 +300,31 @@ def test_a_signature_that_is_asked_for_must_be_there(whole: Path, there: Path) -
     assert found == {"signature": "model.sig: is missing"}
 
 
+@pytest.mark.parametrize("option", ["--public-key", "--certificate-chain"])
+@pytest.mark.parametrize(("name", "why"), [("no.pub", "no such file"), ("bad.pub", "cannot be used")])
+def test_a_key_that_cannot_be_read_is_a_wrong_call_even_where_nothing_is_signed(
+    there: Path, option: str, name: str, why: str
+) -> None:
+    (there.parent / "bad.pub").write_text("no key")
+    ran = muscle_gov("verify", there, option, there.parent / name)
+    assert ran.code == 2
+    assert why in ran.sentence
+
+
+def test_the_last_line_tells_the_verdict_and_whether_a_signature_was_checked(
+    whole: Path, there: Path
+) -> None:
+    told = f"verified: {there} holds in all that was checked; its verdict is PASS"
+    last = " ".join(muscle_gov("verify", there).out.split("✓")[-1].split())
+    assert last.endswith(f"{told}; no signature was checked")
+    assert muscle_gov("verify", there, "--json").json["verdict"] == "PASS"
+    signing.sign(there, Signer(whole / "mine.pem"))
+    signed = muscle_gov("verify", there, "--public-key", whole / "mine.pub.pem").out
+    assert " ".join(signed.split()).endswith(told)
+    manifest_verdict(there)
+    assert muscle_gov("verify", there, "--json").json["verdict"] is None
+
+
 def test_a_signature_that_nobody_asks_for_is_told(whole: Path, there: Path) -> None:
     signing.sign(there, Signer(whole / "mine.pem"))
     checks = checked(there)
@@ -345,9 +371,92 @@ def test_another_version_does_not_pass_for_checked(there: Path, monkeypatch: pyt
 
     monkeypatch.setattr(folders, "_written_by", other)
     checks = {check.name: check for check in checked(there)}
-    assert checks["reports"].outcome is verify.Outcome.SKIPPED
+    assert checks["reports"].outcome is verify.Outcome.FAILS
     assert "muscle-gov 0.1.0 then, 9.9 here" in checks["reports"].told
     assert checks["verdict"].outcome is verify.Outcome.HOLDS
+    assert muscle_gov("verify", there).code == 3
+    allowed = muscle_gov("verify", there, "--allow-other-version")
+    last = " ".join(allowed.out.split("–")[-1].split())
+    assert allowed.code == 0
+    assert "verified in part: " in last
+    assert "its reports were not checked; its verdict is PASS" in last
+
+
+def version(value: Any) -> Edit:
+    """The manifest tells another version of this program, or none."""
+
+    def edit(folder: Path) -> None:
+        manifest = json.loads((folder / folders.MANIFEST).read_text("utf-8"))
+        manifest["written_by"] = value if value is None else {**manifest["written_by"], **value}
+        if value == {}:
+            manifest["written_by"] = {}
+        (folder / folders.MANIFEST).write_text(json.dumps(manifest), "utf-8")
+
+    return edit
+
+
+def unlisted(*names: str) -> Edit:
+    """These files are gone, from the manifest too."""
+
+    def edit(folder: Path) -> None:
+        manifest = json.loads((folder / folders.MANIFEST).read_text("utf-8"))
+        manifest["files"] = [one for one in manifest["files"] if one["path"] not in names]
+        for name in names:
+            (folder / name).unlink()
+        (folder / folders.MANIFEST).write_text(json.dumps(manifest), "utf-8")
+
+    return edit
+
+
+def added(folder: Path) -> None:
+    (folder / "sign-off.pdf").write_text("approved")
+    manifest = json.loads((folder / folders.MANIFEST).read_text("utf-8"))
+    manifest["files"].append({"path": "sign-off.pdf", "format": "pdf", "sha256": "", "bytes": 0})
+    (folder / folders.MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    mend_manifest(folder)
+
+
+OLDER: dict[str, tuple[Edit, str]] = {
+    "a file more": (added, "sign-off.pdf: nothing here writes it"),
+    "a report less": (unlisted("report.html"), "report.html: is missing, but follows"),
+    "no list of rows": (unlisted(folders.ROWS), "rows.parquet: is missing, but follows"),
+    "another list of rows": (
+        mended(lambda folder: shutil.copy(folder / "flips.parquet", folder / folders.ROWS)),
+        "rows.parquet: differs",
+    ),
+    "another policy": (mended(in_file("policy.json", '"max": 0.5', '"max": 0.9')), "policy.json: line"),
+    "another waiver": (mended(in_file("waivers.json", "data owner", "x")), "waivers.json: line"),
+    "another quarantine": (
+        mended(in_file("quarantine.json", "two answers", "x")),
+        "quarantine.json: line",
+    ),
+    "another format": (in_file(folders.MANIFEST, '"format": "html"', '"format": "pdf"'), ""),
+}
+
+
+@pytest.mark.parametrize("what", OLDER)
+def test_telling_of_another_version_excuses_the_reports_alone(there: Path, what: str) -> None:
+    edit, words = OLDER[what]
+    edit(there)
+    version({"muscle-gov": "0.0.9"})(there)
+    checks = verify.verify(there, Trust(), None, all_plugins(), may_be_other=True)
+    assert not verify.holds(checks)
+    assert words in failed(checks).get("reports", "")
+
+
+def test_another_version_alone_is_excused_only_if_asked(there: Path) -> None:
+    mended(html_number)(there)
+    version({"muscle-gov": "0.0.9"})(there)
+    assert "reports" in failed(checked(there))
+    checks = verify.verify(there, Trust(), None, all_plugins(), may_be_other=True)
+    assert verify.holds(checks)
+    assert checks[-1].outcome is verify.Outcome.SKIPPED
+
+
+@pytest.mark.parametrize("value", [None, {}, {"muscle-gov": 9}])
+def test_a_manifest_must_tell_what_wrote_it(there: Path, value: Any) -> None:
+    version(value)(there)
+    assert "written_by" in failed(checked(there))["files"]
 
 
 def test_the_command_names_what_fails_and_exits_3(whole: Path, there: Path) -> None:
@@ -415,6 +524,103 @@ def manifest_with(part: str, value: Any) -> Edit:
     return edit
 
 
+def in_manifest(change: Callable[[dict[str, Any]], Any]) -> Edit:
+    def edit(folder: Path) -> None:
+        manifest = json.loads((folder / folders.MANIFEST).read_text("utf-8"))
+        change(manifest)
+        (folder / folders.MANIFEST).write_text(json.dumps(manifest), "utf-8")
+
+    return edit
+
+
+def twice(manifest: dict[str, Any]) -> None:
+    manifest["files"].insert(0, manifest["files"][0] | {"sha256": "0" * 64})
+
+
+UNTRUE: dict[str, tuple[Edit, str]] = {
+    "bytes": (in_manifest(lambda m: m["files"][0].update(bytes=1)), "bytes; the manifest tells 1"),
+    "format": (in_manifest(lambda m: m["files"][1].update(format="pdf")), "is 'pdf'; the rows give"),
+    "path of the store": (in_manifest(lambda m: m["store"].update(path="x")), "store.path: is 'x'"),
+    "a key more": (in_manifest(lambda m: m.update(signed_off_by="x")), "'signed_off_by': is no part"),
+    "a key less": (in_manifest(lambda m: m.pop("not_made")), "not_made: is missing"),
+    "a key more of a file": (in_manifest(lambda m: m["files"][0].update(ok=1)), "does not tell of"),
+    "a file twice": (in_manifest(twice), "twice"),
+    "a library less": (
+        in_manifest(lambda m: m["written_by"].pop("duckdb")),
+        "does not tell of 'duckdb'",
+    ),
+    "a library more": (in_manifest(lambda m: m["written_by"].update(evil="6")), "tells of 'evil'"),
+    "a version as a float": (in_manifest(lambda m: m.update(schema_version=1.0)), "in another form"),
+    "an unknown option": (in_manifest(lambda m: m["options"].update(x={"y": 1})), "'x' is no format"),
+    "a key twice": (
+        in_file(folders.MANIFEST, '"status": "PASS"', '"status": "FAIL", "status": "PASS"'),
+        "has the key 'status' twice",
+    ),
+    "no number": (in_file(folders.MANIFEST, '"exit_code": 0', '"exit_code": NaN'), "NaN is no number"),
+    "when the store was made": (
+        in_store("UPDATE migrations SET applied_at = '1999-01-01'"),
+        "table migrations: was edited",
+    ),
+    "what made the store": (
+        in_store("UPDATE migrations SET tool_version = 'x'"),
+        "table migrations: was edited",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNTRUE)
+def test_every_field_of_the_manifest_is_compared(there: Path, what: str) -> None:
+    edit, words = UNTRUE[what]
+    edit(there)
+    checks = checked(there)
+    assert not verify.holds(checks)
+    assert words in "\n".join(failed(checks).values())
+
+
+def test_a_manifest_that_is_a_pipe_a_link_or_endless_ends_verify(there: Path) -> None:
+    manifest = there / folders.MANIFEST
+    content = manifest.read_bytes()
+    (there.parent / "outside.json").write_bytes(content)
+
+    def becomes(make: Callable[[], object]) -> str:
+        manifest.unlink()
+        make()
+        ran = muscle_gov("verify", there, "--json")
+        assert ran.code == 3
+        return str(ran.json["checks"][1]["problems"])
+
+    assert "is a link, a folder or a pipe" in becomes(lambda: os.mkfifo(manifest))
+    assert "is a link" in becomes(lambda: manifest.symlink_to(there.parent / "outside.json"))
+    assert "nested too deeply" in becomes(lambda: manifest.write_text("[" * 200_000))
+    assert "is larger than 64 MiB" in becomes(lambda: manifest.write_bytes(b" " * (64 * 2**20 + 1)))
+    manifest.write_bytes(content)
+    (there / "report.md").unlink()
+    os.mkfifo(there / "report.md")
+    assert "report.md: is missing" in failed(checked(there))["files"]
+
+
+def test_a_link_shows_nothing_of_what_it_leads_to(there: Path) -> None:
+    (there.parent / "secret").write_text("the secret")
+    for name in ("report.md", folders.ROWS, folders.STORE):
+        (there / name).unlink()
+        (there / name).symlink_to(there.parent / "secret")
+    found = failed(checked(there))
+    assert "evidence.duckdb: is a link" in found["rows"]
+    assert "report.md: is a link" in found["files"]
+    assert "the secret" not in str(found)
+
+
+def test_with_a_signature_that_does_not_hold_the_store_is_not_opened(
+    whole: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signing.sign(there, Signer(whole / "other.pem"))
+    monkeypatch.setattr(verify, "open_store", None)  # so that opening one would break
+    checks = checked(there, Trust(whole / "mine.pub.pem"), there.parent / "store.duckdb")
+    assert list(failed(checks)) == ["signature"]
+    skipped = [check.name for check in checks if check.outcome is verify.Outcome.SKIPPED]
+    assert skipped == ["rows", "verdict", "queries", "reports", "store"]
+
+
 BROKEN: dict[str, Edit] = {
     **{
         f"manifest {part} {value!r}": manifest_with(part, value)
@@ -458,3 +664,108 @@ def test_a_hostile_store_reaches_nothing_outside(there: Path, tmp_path: Path) ->
     assert "rows" in found
     assert "other tables" in found["rows"] or "bad_lines" in found["rows"]
     assert "run_id,place" not in str(found)
+
+
+HIDDEN = "A perfectly fine answer"
+SHADOWS = (
+    f"""CREATE MACRO sha256(x) AS
+    system.main.sha256(replace(x::VARCHAR, '{HIDDEN}', 'The answer of new to 1'))""",
+    """CREATE MACRO duckdb_functions() AS TABLE
+    SELECT * FROM system.main.duckdb_functions() WHERE internal""",
+)
+"""Macros that give an edited row the digest it had, and hide themselves."""
+
+
+def forge(folder: Path) -> None:
+    """An answer becomes another one, macros hide it, and the folder is made again from that."""
+    id_ = json.loads((folder / folders.MANIFEST).read_text("utf-8"))["comparison"]["id"]
+    in_store(f"UPDATE prediction_texts SET output = '{HIDDEN}' WHERE output = 'The answer of new to 1'")(
+        folder
+    )
+    for macro in SHADOWS:
+        in_store(macro)(folder)
+    with open_store(folder / folders.STORE, read_only=True) as store:
+        made = folders.contents_of(store, all_plugins(), id_)
+    for name, content in made.files.items():
+        (folder / name).write_bytes(content)
+    (folder / folders.MANIFEST).write_bytes(folders.as_json(made.manifest))
+
+
+def test_macros_cannot_hide_an_edited_row_even_from_the_original_store(there: Path) -> None:
+    forge(there)
+    assert HIDDEN in (there / "report.html").read_text("utf-8")
+    checks = checked(there, original=there.parent / "store.duckdb")
+    assert not verify.holds(checks)
+    assert "macro sha256 is added" in failed(checks)["rows"]
+    assert "macro duckdb_functions is added" in failed(checks)["rows"]
+
+
+def test_macros_in_the_store_to_compare_with_are_refused(there: Path) -> None:
+    original = there.parent / "store.duckdb"
+    with open_store(original) as store:
+        store.run(SHADOWS[0])
+    assert "holds macros" in failed(checked(there, original=original))["store"]
+
+
+STRANGE = {
+    "a schema": ("CREATE SCHEMA evil", "schema evil is added"),
+    "a table of another schema": (
+        "CREATE SCHEMA evil; CREATE TABLE evil.predictions AS FROM main.predictions",
+        "table evil.predictions is added",
+    ),
+    "a table": ("CREATE TABLE more (x INTEGER)", "table more is added"),
+    "a type": ("CREATE TYPE more AS ENUM ('a')", "type more is added"),
+    "a sequence": ("CREATE SEQUENCE more", "sequence more is added"),
+    "an index": ("CREATE INDEX more ON runs (run_id)", "index more is added"),
+    "a view": ("CREATE VIEW more AS SELECT 1", "view more is added"),
+    "another view": ("CREATE OR REPLACE VIEW flips AS SELECT 1", "view flips is changed"),
+    "a column": ("ALTER TABLE tags ADD COLUMN more INTEGER", "table tags is changed"),
+    "a comment": ("COMMENT ON TABLE runs IS 'approved'", "table runs is changed"),
+    "a table macro": ("CREATE MACRO avg(x) AS TABLE SELECT 0", "macro avg is added"),
+    "a table less": ("DROP TABLE prompts", "table prompts is missing"),
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_whatever_a_new_store_has_not_is_refused(there: Path, what: str) -> None:
+    sql, words = STRANGE[what]
+    in_store(sql)(there)
+    assert words in failed(checked(there))["rows"]
+
+
+@pytest.mark.parametrize(
+    "source", ["SELECT trim(content)::INTEGER FROM read_text('{}')", "SELECT count(*) FROM glob('{}*')"]
+)
+def test_a_view_in_the_place_of_the_migrations_reads_no_file(
+    there: Path, tmp_path: Path, source: str
+) -> None:
+    """They are the first that is looked at when a store is opened."""
+    secret = tmp_path / "secret.txt"
+    secret.write_text("4242")
+    with open_store(there / folders.STORE) as store:
+        store.run("ALTER TABLE migrations RENAME TO others")
+        store.run(
+            f"""CREATE VIEW migrations AS SELECT ({source.format(secret)}) AS number, '' AS name,
+            TIMESTAMP '2020-01-01' AS applied_at, '' AS tool_version"""
+        )
+    found = failed(checked(there))
+    assert "migrations is" in found["rows"]
+    assert "4242" not in str(found)
+    with (
+        pytest.raises(StoreError, match="other tables"),
+        open_store(there / folders.STORE, is_foreign=True),
+    ):
+        pass
+
+
+def test_a_foreign_store_reaches_no_file_from_its_first_moment(there: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("x")
+    with open_store(there / folders.STORE, is_foreign=True) as store:
+        assert store.rows("SELECT count(*) FROM predictions")[0][0] > 0
+        for sql in (
+            f"SELECT * FROM read_text('{tmp_path}/secret.txt')",
+            f"SELECT * FROM glob('{tmp_path}/*')",
+            "SET enable_external_access = true",
+        ):
+            with pytest.raises(StoreError):
+                store.rows(sql)

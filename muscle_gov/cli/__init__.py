@@ -11,9 +11,11 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 import click
@@ -105,7 +107,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     # the library behind numpy ends the program with 1 where it cannot have the memory for its threads
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        code = _run(sys.argv[1:] if args is None else args)
+        with _told_to_end():
+            code = _run(sys.argv[1:] if args is None else args)
         sys.stdout.flush()
     except click.ClickException as error:
         with suppress(OSError):
@@ -142,6 +145,33 @@ def _run(args: Sequence[str]) -> int:
     except click.exceptions.Exit as left:  # --help and --version
         return left.exit_code
     return code if isinstance(code, int) else 3
+
+
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """SIGTERM, as CI servers send it, ends the program like Ctrl-C does: nothing is left half-written.
+
+    A process that was forked from this one keeps the system's way with it, and so does a program that
+    was started with SIGTERM ignored.
+    """
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    process = os.getpid()
+
+    def end(*_: object) -> None:
+        if os.getpid() != process:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _mend_streams() -> None:

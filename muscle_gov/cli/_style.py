@@ -18,6 +18,8 @@ STYLES = {
     "INCOMPARABLE": "bold magenta",
     "NOT JUDGED": "bold",
 }
+WORST_FIRST = ("FAIL", "INCOMPARABLE", "INCONCLUSIVE", "NOT JUDGED", "PASS")
+"""The order in which verdicts on rules are told."""
 LEVELS = {"blocks": ("✗", "red"), "warns": ("!", "yellow"), "notes": ("·", "dim")}
 
 

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from muscle_gov.cli._style import LEVELS, SIGNS, STYLES, styled
-from muscle_gov.gate import is_undecided
-from muscle_gov.refusals import refused_words
+from muscle_gov.cli._style import LEVELS, SIGNS, STYLES, WORST_FIRST, styled
+from muscle_gov.explain import is_undecided
+from muscle_gov.refusals import applied_words, refused_words
 from muscle_gov.text import one_line, visible
 
 if TYPE_CHECKING:
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 MOST_OF_A_LINE = 400
 """Characters of what others wrote that one line shows."""
+_WORDS = {
+    "FAIL": ("fails", "fail"),
+    "INCOMPARABLE": ("cannot be compared", "cannot be compared"),
+    "INCONCLUSIVE": ("is undecided", "are undecided"),
+    "NOT JUDGED": ("is not judged", "are not judged"),
+    "PASS": ("holds", "hold"),
+}
+"""What is said of one rule, and of several."""
 
 
 def show_verdict(out: Console, report: Report, explain: bool) -> None:
@@ -60,16 +68,33 @@ def _show_conclusion(out: Console, report: Report) -> None:
     verdict = report.verdict
     status = verdict.status.value
     deciding = [r for r in verdict.rules if r.rule.tier != "advisory"]
-    counts = Counter(r.status.value for r in deciding)
     blocked = any(f.level == "blocks" for f in verdict.findings)
     words = verdict.reason
     if deciding and not blocked:
-        words = ", ".join(f"{n} of {len(deciding)} rules {name}" for name, n in counts.items())
         words = "; ".join(
-            [words, *_undecided(deciding), *refused_words(verdict.waivers, verdict.quarantined)]
+            [
+                _counted(deciding),
+                *_undecided(deciding),
+                *applied_words(verdict.waivers, verdict.quarantined),
+                *refused_words(verdict.waivers, verdict.quarantined),
+            ]
         )
     text = f"{visible(words)} (exit code {verdict.exit_code})"
     out.print(styled(f"verdict: {SIGNS[status]} {status}", STYLES[status]), styled(text))
+
+
+def _counted(deciding: Sequence[RuleResult]) -> str:
+    """1 of 9 rules fails, 2 undecided, 6 hold"""
+    counts = Counter(result.status.value for result in deciding)
+    total = f"{len(deciding):,} rule{'' if len(deciding) == 1 else 's'}"
+    told: list[str] = []
+    for status in sorted(counts, key=WORST_FIRST.index):
+        n = counts[status]
+        said = _WORDS[status][n != 1]
+        # the first one says how many rules there are, and has the verb of those behind it
+        short = said.removeprefix("is ").removeprefix("are ")
+        told.append(f"{n:,} {short}" if told else f"{n:,} of {total} {said}")
+    return ", ".join(told)
 
 
 def _undecided(deciding: Sequence[RuleResult]) -> list[str]:
@@ -78,7 +103,8 @@ def _undecided(deciding: Sequence[RuleResult]) -> list[str]:
 
 
 def _show_rules(out: Console, rules: Sequence[RuleResult], explain: bool) -> None:
-    for result in rules:
+    # stable, so rules of one status stay in the policy's order
+    for result in sorted(rules, key=lambda result: WORST_FIRST.index(result.status.value)):
         status = result.status.value
         tier = "" if result.rule.tier == "critical" else f" ({result.rule.tier})"
         out.print(

@@ -38,8 +38,10 @@ def _write_folder(
 ) -> None:
     from muscle_gov.proof.evidence import config_of
     from muscle_gov.proof.folder import write_folder
+    from muscle_gov.proof.signing import SIGNATURE
 
     folder, quiet = given["folder"], given["quiet"]
+    was_signed = (folder / SIGNATURE).exists()
     made = write_folder(
         store,
         plugins,
@@ -50,5 +52,21 @@ def _write_folder(
         given["replace_folder"],
     )
     _show.say(f"report folder: {folder} ({len(made.files)} files; `muscle-gov verify` checks it)", quiet)
-    for name, why in made.not_made.items():
-        _show.say(f"  without {name}: {why}", quiet)
+    _tell_not_made(made.not_made, quiet)
+    if was_signed:
+        # somebody relied on it, so this is told even if asked to be quiet
+        _show.say(f"{folder}: the signature of the report before is gone; sign this one again")
+
+
+def _tell_not_made(not_made: Mapping[str, str], quiet: bool) -> None:
+    """What broke, with its reason; the others, which nobody asked for in particular, by name alone."""
+    from muscle_gov.proof.folder import CRASHED
+
+    others = []
+    for name, why in not_made.items():
+        if why.startswith(CRASHED):
+            _show.say(f"  without {name}: {why}", quiet)
+        else:
+            others.append(name)
+    if others:
+        _show.say(f"  without {', '.join(others)} (manifest.json says why)", quiet)

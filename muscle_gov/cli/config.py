@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ def check(file: Path | None, schema: bool) -> int:
     """Check a config FILE and tell every problem at once, each with its line.
 
     FILE may describe a whole update, hold only a policy ([gate]), or hold waivers ([[waiver]]) or a
-    quarantine ([[quarantine]]).
+    quarantine ([[quarantine]]); entries that have expired or soon will are told, and are no error.
 
     \b
     Examples:
@@ -32,9 +33,11 @@ def check(file: Path | None, schema: bool) -> int:
         return 0
     if file is None:
         raise UsageError("name a file to check, e.g. muscle-gov check update.toml")
-    for warning in _checked(file):
+    warnings = _checked(file)
+    for warning in warnings:
         _show.say(f"{file}: {warning}")
-    print(visible(f"{file}: no problem found"))
+    n = f"{len(warnings):,} warning" + ("s" if len(warnings) > 1 else "")
+    print(visible(f"{file}: " + (f"no error, {n}" if warnings else "no problem found")))
     return 0
 
 
@@ -42,18 +45,23 @@ def _checked(file: Path) -> tuple[str, ...]:
     """Warnings about a file of whatever kind it is. Raises ConfigError for what is wrong with it."""
     from muscle_gov import config
     from muscle_gov.config.tables import read_document
+    from muscle_gov.refusals import expiry_warnings
+    from muscle_gov.settings import Quarantine, Waiver
+    from muscle_gov.store import clock
+
+    def told(entries: Sequence[Waiver | Quarantine]) -> tuple[str, ...]:
+        return expiry_warnings(entries, clock.today(entry.expires for entry in entries))
 
     tables = read_document(file).data
     if "waiver" in tables:
-        config.load_waivers(file)
-        return ()
+        return told(config.load_waivers(file))
     if isinstance(tables.get("quarantine"), list):
-        config.load_quarantine(file)
-        return ()
+        return told(config.load_quarantine(file))
     plugins = _options.load_plugins(file)
     if "gate" in tables and not {"old", "new", "models", "suites"} & tables.keys():
         return config.warnings_of(config.load_policy(file, plugins), plugins)
-    return config.load_update(file, plugins).warnings
+    update = config.load_update(file, plugins)
+    return (*update.warnings, *told([*update.policy.waivers, *update.policy.quarantine]))
 
 
 @click.command(cls=Command, short_help="Write a commented example of an update.toml or a policy.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,10 @@ from muscle_gov.text import one_line
 
 if TYPE_CHECKING:
     from muscle_gov.data import Flip
+    from muscle_gov.store import Store
 
+MOST_NAMED = 12
+"""Suites or slices that are named where nothing matches."""
 KINDS = ("negative", "loss", "wrong_to_wrong", "positive", "gain")
 
 
@@ -57,6 +60,8 @@ def flips(comparison: str | None, **given: Any) -> int:
             store, load(block=saved.blocked), saved, policy, keep=False, allow=allow
         ).flips.waived
         found = FlipList(store, chosen, waived)
+        if not len(found) and (given["key"] is None or given["as_json"]):
+            _show.say(f"muscle-gov: {_none_of(store, saved.id, given)}")
         shown = itertools.islice(found, given["limit"] or None)
         if given["as_json"]:
             _print_json(saved.id, len(found), shown)
@@ -65,6 +70,30 @@ def flips(comparison: str | None, **given: Any) -> int:
         else:
             _list(shown, len(found))
     return 0
+
+
+def _none_of(store: Store, comparison: str, given: Mapping[str, Any]) -> str:
+    """Why nothing is listed: what was asked for, and what there is instead."""
+    from muscle_gov.store.flips import FlipList, where_flips_are
+
+    total = len(FlipList(store))
+    if not total:
+        return f"no answer changed in {comparison}"
+    names = ("suite", "slice_", "key", "text")
+    asked = [f"--{n.rstrip('_')} {one_line(given[n], 60)}" for n in names if given[n] is not None]
+    asked += [f"--kind {kind}" for kind in given["kinds"]]
+    there = "; ".join(
+        f"{what} {_few([one_line(name, 60) for name in found])}"
+        for what, found in where_flips_are(store).items()
+        if found
+    )
+    flips = "1 flip" if total == 1 else f"{total:,} flips"
+    return f"no flip matches {' '.join(asked)}; {comparison} has {flips}: {there}"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _print_json(comparison: str, total: int, shown: Iterable[Flip]) -> None:

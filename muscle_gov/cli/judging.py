@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from muscle_gov.cli import Command, _options, _show, _writing
+from muscle_gov.cli import Command, _options, _show, _update, _writing
 from muscle_gov.errors import UsageError
 
 
@@ -51,6 +51,7 @@ def gate(comparison: str | None, **given: Any) -> int:
                 f"{saved.id}: is of a control ({saved.new_model}), which is never meant to ship; judge "
                 "the update or what mends it (muscle-gov history)"
             )
+        policy = replace(policy, given_by=_update.command_line())
         judged = judge_again(store, plugins, saved, policy, keep=True, allow=given["allow"])
         if "-" not in outputs.values():
             _show.show_report(judged.report, given["worst"], given["quiet"], given["explain"])

@@ -87,6 +87,12 @@ def _password(variable: str | None) -> str | None:
     help="DIR must be signed with a certificate below this one, PEM.",
 )
 @click.option("--store", "original", type=_FILE, help="Compare it with the store it was made from, too.")
+@click.option(
+    "--allow-other-version",
+    "may_be_other",
+    is_flag=True,
+    help="Let a folder of another version of muscle-gov hold, though its reports cannot be checked.",
+)
 @_options.json_option
 def verify(folder: Path, **given: Any) -> int:
     """Check that DIR, a report folder, is what it says, trusting neither it nor whoever made it.
@@ -97,8 +103,11 @@ def verify(folder: Path, **given: Any) -> int:
     signature must be theirs. A signed folder of another kind, such as an adapter's, is checked by its
     signature alone.
 
-    Exits 0 if all holds. What fails is named, and exits 3, since no verdict can be relied on; it never
-    exits 1, which is a gate that failed.
+    Reports can only be rendered again by the version that wrote them, so a folder of another version does
+    not hold unless --allow-other-version is given; the last line then tells that they were not checked.
+
+    Exits 0 if all holds, whatever the verdict is; the last line tells it. What fails is named, and exits
+    3, since no verdict can be relied on; it never exits 1, which is a gate that failed.
 
     \b
     Examples:
@@ -112,18 +121,23 @@ def verify(folder: Path, **given: Any) -> int:
     if given["public_key"] is not None and given["certificates"]:
         raise UsageError("give either --public-key or --certificate-chain, not both")
     trust = Trust(given["public_key"], given["certificates"])
-    checks = verifying.verify(folder, trust, given["original"])
+    checks = verifying.verify(folder, trust, given["original"], may_be_other=given["may_be_other"])
     is_good = verifying.holds(checks)
     if given["as_json"]:
         _show.print_json(
-            {"folder": str(folder), "holds": is_good, "checks": [asdict(c) for c in checks]}
+            {
+                "folder": str(folder),
+                "holds": is_good,
+                "verdict": verifying.status_of(folder, checks),
+                "checks": [asdict(c) for c in checks],
+            }
         )
     else:
-        _tell(folder, checks, is_good)
+        _tell(folder, checks, is_good, verifying.status_of(folder, checks))
     return 0 if is_good else 3
 
 
-def _tell(folder: Path, checks: list[Check], is_good: bool) -> None:
+def _tell(folder: Path, checks: list[Check], is_good: bool, status: str | None) -> None:
     from rich.text import Text
 
     out = _show.console()
@@ -140,7 +154,14 @@ def _tell(folder: Path, checks: list[Check], is_good: bool) -> None:
     failed = [check.name for check in checks if check.outcome.value == "fails"]
     name = visible(str(folder))
     if is_good:
-        out.print(Text(f"verified: {name} holds in all that was checked", "bold green"))
+        # whoever reads this line alone must not take a folder that holds for an update that passed
+        said = [f"verified: {name} holds in all that was checked"]
+        if any(c.name == "reports" and c.outcome.value == "not checked" for c in checks):
+            said = [f"verified in part: {name} holds in the rest, but its reports were not checked"]
+        said += [f"its verdict is {visible(status)}"] if status is not None else []
+        if any(c.name == "signature" and c.outcome.value == "not checked" for c in checks):
+            said.append("no signature was checked")
+        out.print(Text("; ".join(said), "bold green"))
     elif failed:
         text = f"not verified: {name} is not what it says ({', '.join(failed)}; exit code 3)"
         out.print(Text(text, "bold red"))

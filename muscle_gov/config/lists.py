@@ -89,16 +89,23 @@ def _read(document: Document, file: str, path: KeyPath) -> list[Listed] | None:
 def parse_listed(text: str, place: Path) -> tuple[list[Listed], list[str]]:
     """(instances that the lines name, what is wrong with lines) of a file's text.
 
-    White space around a key or a suite's name does not count; empty lines and comments name nothing.
+    A key is what stands there to the letter, so blanks around one, or around a suite's name, are a
+    fault: a key may begin with one, and then another key would be looked at. Empty lines and comments
+    name nothing.
     """
     found: list[Listed] = []
     faults = []
     for number, line in enumerate(text.split("\n"), 1):  # no other character ends a line
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        parts = [part.strip() for part in line.strip("\r ").split("\t")]
-        if len(parts) > 2 or not all(parts):
+        parts = line.removesuffix("\r").split("\t")
+        if len(parts) > 2 or not all(part.strip() for part in parts):
             faults.append(f"{place}:{number}: must be a key, or a suite's name, a tab and a key")
+        elif any(part != part.strip() for part in parts):
+            faults.append(
+                f"{place}:{number}: has blanks before or after a name; take them away, or give a key "
+                "that has them under instances, in quotes"
+            )
         else:
             found.append((parts[0] if len(parts) == 2 else None, parts[-1]))
     return found, faults

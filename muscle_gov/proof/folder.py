@@ -48,6 +48,8 @@ STEMS = {
 LIBRARIES = ("duckdb", "jinja2", "numpy", "orjson", "pyarrow", "scipy")
 """What the bytes of a report may depend on, besides this program and the plugins."""
 
+CRASHED = "crashed"
+"""Begins the reason why a format could not be made where a plugin is broken."""
 MOST_HELD = 20_000
 """Flips that are read once for all formats; more are read anew by each, or they would not fit."""
 
@@ -159,7 +161,7 @@ def contents_of(
         except GovError as error:
             not_made[name] = str(error)
         except Exception as error:  # a plugin may raise anything
-            not_made[name] = f"crashed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            not_made[name] = f"{CRASHED}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
     files = dict(sorted(files.items()))
     manifest = _head(report) | {
         "files": [
@@ -215,6 +217,7 @@ def _head(report: Report) -> dict[str, Any]:
             "judged": proof.judged if proof is not None else None,
         },
         "command": report.command,
+        "judged_by": report.judged_by,
         "made_by": dict(proof.versions) if proof is not None else {},
     }
 

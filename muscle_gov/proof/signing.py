@@ -95,6 +95,27 @@ def problems_of(folder: Path, trust: Trust) -> list[str]:
 
     Raises UsageError without the extra, or for a key or a certificate that cannot be read.
     """
+    config = _verifier(trust)
+    links = _links(folder)
+    if links:
+        return [f"{link}: is a link, which no signature covers" for link in links]
+    try:
+        config.verify(folder, folder / SIGNATURE)
+    except Exception as error:  # the library raises whatever its parts do
+        return list(_sentences(error, folder, trust))
+    return [f"{path}: is left out by the signature, so it is not covered" for path in _left_out(folder)]
+
+
+def check_trust(trust: Trust) -> None:
+    """Refuse keys and certificates that cannot be used, whether or not there is a signature.
+
+    Raises UsageError, also without the extra.
+    """
+    if trust:
+        _verifier(trust)
+
+
+def _verifier(trust: Trust) -> Any:
     _, verifying, hashing = _library()
     for path in (trust.public_key, *trust.certificates):
         _check_file(path)
@@ -104,14 +125,7 @@ def problems_of(folder: Path, trust: Trust) -> list[str]:
             config.use_elliptic_key_verifier(public_key=trust.public_key)
         else:
             config.use_certificate_verifier(certificate_chain=trust.certificates)
-    links = _links(folder)
-    if links:
-        return [f"{link}: is a link, which no signature covers" for link in links]
-    try:
-        config.verify(folder, folder / SIGNATURE)
-    except Exception as error:  # the library raises whatever its parts do
-        return list(_sentences(error, folder, trust))
-    return [f"{path}: is left out by the signature, so it is not covered" for path in _left_out(folder)]
+    return config
 
 
 def _library() -> tuple[Any, Any, Any]:

@@ -9,7 +9,6 @@ figure. What cannot be looked at is told, and never counted as held.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -19,10 +18,12 @@ from typing import Any
 from muscle_gov.data import Report, Resource
 from muscle_gov.errors import GovError, InputError
 from muscle_gov.plugins import Plugins, load
+from muscle_gov.proof import again
 from muscle_gov.proof import folder as folders
-from muscle_gov.proof.differences import between, few, first_difference, shown
+from muscle_gov.proof import manifest as manifests
+from muscle_gov.proof.differences import between, few, shown
 from muscle_gov.proof.rows import edited_rows, edited_tables, other_store
-from muscle_gov.proof.signing import SIGNATURE, Trust, problems_of
+from muscle_gov.proof.signing import SIGNATURE, Trust, check_trust, problems_of
 from muscle_gov.store import Store, copying, open_store, proofs, records
 
 
@@ -48,13 +49,18 @@ class Check:
 
 
 def verify(
-    folder: Path, trust: Trust, original: Path | None = None, plugins: Plugins | None = None
+    folder: Path,
+    trust: Trust,
+    original: Path | None = None,
+    plugins: Plugins | None = None,
+    may_be_other: bool = False,
 ) -> list[Check]:
     """Every check of a folder, in the order in which they are told.
 
     A folder without a manifest, such as an adapter's, is checked by its signature alone. `original` is
     the store that the folder was made from. `plugins` are those that the folder was made with, as far as
-    they are installed, unless given. Raises InputError if there is nothing to
+    they are installed, unless given. `may_be_other`: a folder of another version of this program, whose
+    reports cannot be rendered again, holds if all else does. Raises InputError if there is nothing to
     check, UsageError for keys that cannot be used.
     """
     if not folder.is_dir():
@@ -63,6 +69,7 @@ def verify(
         raise InputError(
             f"{folder}: has neither {folders.MANIFEST} nor {SIGNATURE}, so there is nothing to check"
         )
+    check_trust(trust)
     checks = [_signature(folder, trust)]
     if not (folder / folders.MANIFEST).exists():
         if (folder / folders.STORE).exists():
@@ -72,13 +79,23 @@ def verify(
                 Check("files", Outcome.FAILS, "the report folder has no manifest", (missing,)),
             ]
         return checks
-    return [*checks, *_report_folder(folder, original, plugins)]
+    if checks[0].outcome is Outcome.FAILS:
+        return [*checks, *_not_opened(folder, original)]
+    return [*checks, *_report_folder(folder, original, plugins, may_be_other)]
 
 
 def holds(checks: list[Check]) -> bool:
     """Whether nothing failed and anything was looked at."""
     outcomes = {check.outcome for check in checks}
     return Outcome.FAILS not in outcomes and Outcome.HOLDS in outcomes
+
+
+def status_of(folder: Path, checks: list[Check]) -> str | None:
+    """The verdict's status as it was found to follow from the rows; None for a folder that does not
+    hold, or is no report folder."""
+    if not holds(checks) or all(check.name != "verdict" for check in checks):
+        return None
+    return str(manifests.read(folder)["verdict"]["status"])
 
 
 def _signature(folder: Path, trust: Trust) -> Check:
@@ -104,24 +121,39 @@ def _check(name: str, problems: Iterator[str] | list[str], good: str, bad: str) 
 # ------------------------------------------------------------------------------------- report folders
 
 
-def _report_folder(folder: Path, original: Path | None, plugins: Plugins | None) -> Iterator[Check]:
+def _not_opened(folder: Path, original: Path | None) -> Iterator[Check]:
+    """What is still looked at where the signature does not hold: nothing is asked of the store."""
     try:
-        manifest = _manifest(folder)
+        yield _listed_files(folder, manifests.read(folder))
+    except InputError as error:
+        yield Check("files", Outcome.FAILS, "the manifest cannot be read", (str(error),))
+    for name in ("rows", "verdict", "queries", "reports", *(("store",) if original is not None else ())):
+        yield Check(name, Outcome.SKIPPED, "the signature does not hold, so the store was not opened")
+
+
+def _listed_files(folder: Path, manifest: Mapping[str, Any]) -> Check:
+    return _check(
+        "files",
+        _files(folder, manifest),
+        f"{len(manifest['files'])} files are there with their digests, and no other",
+        "the files are not those of the manifest",
+    )
+
+
+def _report_folder(
+    folder: Path, original: Path | None, plugins: Plugins | None, may_be_other: bool
+) -> Iterator[Check]:
+    try:
+        manifest = manifests.read(folder)
     except InputError as error:
         yield Check("files", Outcome.FAILS, "the manifest cannot be read", (str(error),))
         return
-    listed = [one["path"] for one in manifest["files"]]
-    yield _check(
-        "files",
-        _files(folder, manifest),
-        f"{len(listed)} files are there with their digests, and no other",
-        "the files are not those of the manifest",
-    )
+    yield _listed_files(folder, manifest)
     try:
-        with open_store(folder / folders.STORE, read_only=True) as store:
-            # a hostile file must not reach anything outside itself
-            store.run("SET enable_external_access = false")
-            yield from _from_rows(folder, store, manifest, plugins)
+        if (folder / folders.STORE).is_symlink():
+            raise InputError("is a link, and no file of the folder")
+        with open_store(folder / folders.STORE, is_foreign=True) as store:
+            yield from _from_rows(folder, store, manifest, plugins, may_be_other)
     except Exception as error:  # a hostile store or manifest may break anything; none may break out
         why = str(error) if isinstance(error, GovError) else f"{type(error).__name__}: {error}"
         problem = f"{folders.STORE}: {' '.join(why.split())[:400]}"
@@ -136,30 +168,6 @@ def _report_folder(folder: Path, original: Path | None, plugins: Plugins | None)
         )
 
 
-def _manifest(folder: Path) -> Mapping[str, Any]:
-    path = folder / folders.MANIFEST
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folders.MANIFEST}: cannot be read ({error})") from error
-    if not isinstance(found, dict) or found.get("schema") != folders.SCHEMA:
-        raise InputError(f"{folders.MANIFEST}: is no manifest of a report folder")
-    if found.get("schema_version") != folders.SCHEMA_VERSION:
-        raise InputError(
-            f"{folders.MANIFEST}: has version {found.get('schema_version')}, but this muscle-gov knows "
-            f"version {folders.SCHEMA_VERSION}"
-        )
-    try:
-        for one in found["files"]:
-            if not isinstance(one["path"], str) or Path(one["path"]).name != one["path"]:
-                raise InputError(f"{folders.MANIFEST}: names {one['path']!r}, which is no file in it")
-            str(one["sha256"]), int(one["bytes"]), str(one["format"])
-        str(found["comparison"]["id"]), found["store"]["tables"], found["evidence"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folders.MANIFEST}: lacks what a manifest has ({error!r})") from error
-    return found
-
-
 def _files(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
     listed = {one["path"]: one for one in manifest["files"]}
     known = {*listed, folders.MANIFEST, folders.STORE, SIGNATURE}
@@ -170,17 +178,23 @@ def _files(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
         elif name not in known:
             yield f"{name}: is not in the manifest"
     for name, one in listed.items():
-        path = folder / name
-        if not path.is_file():
+        content = manifests.content_of(folder / name)
+        if content is None:
             yield f"{name}: is missing"
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != one["sha256"]:
+        elif hashlib.sha256(content).hexdigest() != one["sha256"]:
             yield f"{name}: was changed after the manifest was written"
+        elif one["bytes"] != len(content):
+            yield f"{name}: has {len(content):,} bytes; the manifest tells {shown(one['bytes'])}"
     if not (folder / folders.STORE).is_file():
         yield f"{folders.STORE}: is missing"
 
 
 def _from_rows(
-    folder: Path, store: Store, manifest: Mapping[str, Any], plugins: Plugins | None
+    folder: Path,
+    store: Store,
+    manifest: Mapping[str, Any],
+    plugins: Plugins | None,
+    may_be_other: bool,
 ) -> Iterator[Check]:
     """Everything that is made again from the rows."""
     yield _check(
@@ -195,11 +209,11 @@ def _from_rows(
         raise InputError(f"has no comparison {id_}")
     config = Resource(**manifest["config"]) if manifest.get("config") else None
     # what is installed here and was not there then would add figures and reports
-    plugins = plugins or load(block=saved.blocked, allow=list(manifest.get("written_by") or ()))
+    plugins = plugins or load(block=saved.blocked, allow=list(manifest["written_by"]))
     made = folders.contents_of(store, plugins, id_, manifest.get("options"), config)
     yield _check(
         "verdict",
-        [*_kept(store, made.report), *_told(folder, manifest, made)],
+        [*_kept(store, made.report), *again.other_words(folder, manifest, made)],
         f"{made.report.verdict.status.value} and every figure follow from the rows and the policy",
         f"the rows and the policy give {made.report.verdict.status.value}, and not what is told",
     )
@@ -211,7 +225,7 @@ def _from_rows(
         f"{len(queries)} figures come out the same by plain SQL on the raw tables",
         "plain SQL on the raw tables gives other figures",
     )
-    yield _reports(folder, manifest, made)
+    yield _reports(folder, manifest, made, may_be_other)
 
 
 def _kept(store: Store, report: Report) -> Iterator[str]:
@@ -224,7 +238,7 @@ def _kept(store: Store, report: Report) -> Iterator[str]:
             "status": verdict.status.value,
             "reason": verdict.reason,
             "exit_code": verdict.exit_code,
-            "rules": _plain([asdict(rule) for rule in verdict.rules]),
+            "rules": again.plain([asdict(rule) for rule in verdict.rules]),
         }
         if kept is not None:
             has = {name: getattr(kept, name) for name in told}
@@ -243,44 +257,6 @@ def _named(measures: Mapping[tuple[str, str | None, str], Any]) -> dict[str, Any
     return {" ".join(part for part in key if part): one for key, one in measures.items()}
 
 
-def _told(folder: Path, manifest: Mapping[str, Any], made: folders.Contents) -> Iterator[str]:
-    """What the manifest and report.json say, where it is not what follows; figure by figure."""
-    for name in ("comparison", "verdict", "command", "not_made", "evidence", "made_by"):
-        yield from few(between(manifest.get(name), _plain(made.manifest[name]), f"manifest.json {name}"))
-    for one in manifest["files"]:
-        path = folder / one["path"]
-        if one["format"] not in ("json", "muscle-gov") or path.suffix != ".json" or not path.is_file():
-            continue
-        again = made.files.get(one["path"])
-        if again is None:
-            yield f"{path.name}: nothing in the store asks for it"
-            continue
-        try:
-            told = json.loads(path.read_bytes())
-        except ValueError as error:
-            yield f"{path.name}: is no JSON ({error})"
-            continue
-        found = json.loads(again)
-        if _other_versions(manifest, made):
-            for document in (told, found):
-                _without_version(document)
-        yield from _document(told, found, path.name)
-
-
-def _document(told: Any, found: Any, name: str) -> Iterator[str]:
-    """Differences, a few of each part, so that one part does not hide the others."""
-    if not (isinstance(told, dict) and isinstance(found, dict) and set(told) == set(found)):
-        yield from few(between(told, found, name))
-        return
-    for part in found:
-        yield from few(between(told[part], found[part], f"{name}.{part}"), 5)
-
-
-def _without_version(document: Any) -> None:
-    if isinstance(document, dict) and isinstance(document.get("comparison"), dict):
-        document["comparison"].pop("tool_version", None)
-
-
 def _queries(store: Store, report: Report) -> Iterator[str]:
     for query in report.evidence.queries if report.evidence is not None else ():
         found = store.rows(query.sql)[0][0]
@@ -294,50 +270,23 @@ def _queries(store: Store, report: Report) -> Iterator[str]:
             yield f"{query.title}: SQL gives {found!r}, the comparison {expected!r}"
 
 
-def _reports(folder: Path, manifest: Mapping[str, Any], made: folders.Contents) -> Check:
+def _reports(
+    folder: Path, manifest: Mapping[str, Any], made: folders.Contents, may_be_other: bool
+) -> Check:
     """Each report, byte for byte, if it was written by the version that is at hand."""
-    others = _other_versions(manifest, made)
-    versions = "; ".join(f"{name} {was} then, {now} here" for name, was, now in others)
-    if any(name == "muscle-gov" for name, _, _ in others):
-        told = f"reports were not rendered again: {versions}; use that version to compare their bytes"
-        return Check("reports", Outcome.SKIPPED, told)
-    problems = []
-    for path in sorted({*made.files, *(one["path"] for one in manifest["files"])}):
-        again, there = made.files.get(path), folder / path
-        if again is None:
-            problems.append(f"{path}: {_not_again(manifest, made, path)}")
-        elif not there.is_file():
-            problems.append(f"{path}: is missing, but follows from the rows")
-        elif (content := there.read_bytes()) != again:
-            problems.append(f"{path}: {first_difference(content, again)}")
+    others = again.other_versions(manifest, made)
+    problems = list(again.other_reports(folder, manifest, made))
     if problems and others:
-        problems.append(f"other versions may explain it: {versions}")
+        problems.append(f"other versions may explain it: {again.in_words(others)}")
+    elif not problems and again.is_of_another(others):
+        told = f"reports were not rendered again: {again.in_words(others)}; use that version for it"
+        if may_be_other:
+            return Check("reports", Outcome.SKIPPED, told)
+        flag = "or give --allow-other-version to rely on the rows, the policy and the verdict alone"
+        return Check("reports", Outcome.FAILS, told, (f"reports: nobody knows what they say; {flag}",))
     return _check(
         "reports",
         problems,
         f"{len(made.files)} files come out the same, byte for byte, when they are rendered again",
         "what is rendered again from the rows is not what is there",
     )
-
-
-def _not_again(manifest: Mapping[str, Any], made: folders.Contents, path: str) -> str:
-    """Why a file cannot be rendered again."""
-    formats = {one["path"]: one["format"] for one in manifest["files"]}
-    why = made.not_made.get(formats[path])
-    if why is not None:
-        return f"could not be rendered again: {why}"
-    return f"nothing here writes it (it is told to be of the format {shown(formats[path])})"
-
-
-def _other_versions(manifest: Mapping[str, Any], made: folders.Contents) -> list[tuple[str, str, str]]:
-    was, now = manifest.get("written_by") or {}, made.manifest["written_by"]
-    names = sorted({*was, *now})
-    return [
-        (name, was.get(name, "none"), now.get(name, "none"))
-        for name in names
-        if was.get(name) != now.get(name)
-    ]
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(folders.as_json(value))

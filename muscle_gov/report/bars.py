@@ -154,12 +154,11 @@ def stack(figures: SuiteFigures) -> Stack | None:
     for kind, title, part in parts:
         share = max(0.0, part) if abs(part) > 1e-12 else 0.0
         n = share * figures.n_pairs
-        about = "" if abs(n - round(n)) < 1e-6 else "≈ "
         segments.append(
             Segment(
                 kind,
                 title,
-                f"{about}{words.count(round(n))}",
+                _amount(n),
                 words.percent(share),
                 f"{x * 1000:.1f}",
                 f"{share * 1000:.1f}",
@@ -168,6 +167,13 @@ def stack(figures: SuiteFigures) -> Stack | None:
         x += share
     told = "; ".join(f"{s.title} {s.count} ({s.share})" for s in segments)
     return Stack(f"{words.count(figures.n_pairs)} pairs: {told}", tuple(segments))
+
+
+def _amount(n: float) -> str:
+    """With one decimal where it is an average over repeats and no whole number, so that parts sum."""
+    if abs(n - round(n)) < 1e-6:
+        return words.count(round(n))
+    return f"{'' if abs(10 * n - round(10 * n)) < 1e-6 else '≈ '}{n:,.1f}"
 
 
 _GRADED = ("regression_rate", "gain_rate")

@@ -46,7 +46,6 @@ _TITLES = {
     "model_settings": "setting",
 }
 _DIGEST = re.compile(r"(?:[a-z0-9-]+:)?[0-9a-fA-F]{32,128}")
-SHOWN_OF_A_DIGEST = 12
 _UNKNOWN = "not recorded"
 
 
@@ -108,7 +107,7 @@ def text_of(value: str) -> Text:
     if not _DIGEST.fullmatch(value):
         return Text(value)
     head, colon, digest = value.rpartition(":")
-    return Text(value, f"{head}{colon}{digest[:SHOWN_OF_A_DIGEST]}…")
+    return Text(value, f"{head}{colon}{digest[: words.SHOWN_OF_A_DIGEST]}…")
 
 
 def view_compared(comparison: Comparison) -> ComparedView:

@@ -64,7 +64,8 @@ class HeaderPair:
 @dataclass(frozen=True)
 class EvidenceView:
     facts: tuple[tuple[str, str], ...]
-    command: str
+    commands: tuple[tuple[str, str], ...]
+    """(what it did, command line), empty where it is not known"""
     resources: tuple[ResourceGroup, ...]
     versions: tuple[tuple[str, str], ...]
     queries: tuple[QueryView, ...]
@@ -80,7 +81,7 @@ def view_evidence(report: Report) -> EvidenceView:
     queries = _queries(proof) if proof else ()
     return EvidenceView(
         facts=_facts(report),
-        command=report.command or "",
+        commands=_commands(report),
         resources=_resources(proof) if proof else (),
         versions=tuple(proof.versions.items()) if proof else (),
         queries=queries[:QUERIES_AT_ONCE],
@@ -89,6 +90,15 @@ def view_evidence(report: Report) -> EvidenceView:
         headers=_headers(report),
         is_collected=proof is not None,
     )
+
+
+def _commands(report: Report) -> tuple[tuple[str, str], ...]:
+    """The verdict may have come later, from a `gate` with other rules and waivers."""
+    if report.judged_by is None and report.verdict.policy_digest is None:
+        return (("Compared by", report.command or ""),)
+    if report.judged_by is not None and report.judged_by == report.command:
+        return (("Compared and judged by", report.judged_by),)
+    return ("Compared by", report.command or ""), ("Judged by", report.judged_by or "")
 
 
 def _facts(report: Report) -> tuple[tuple[str, str], ...]:

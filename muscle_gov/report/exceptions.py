@@ -42,7 +42,9 @@ def view_exceptions(verdict: Verdict) -> ExceptionsView:
     items = [_quarantine(one) for one in verdict.quarantined]
     told = [_refused(waivers, "waiver"), _refused(items, "quarantine entry", "quarantine entries")]
     refused = " and ".join(part for part in told if part)
-    flag = f"Refused, so that nothing is set aside: {refused}." if refused else ""
+    is_one = sum(row.is_refused for row in (*waivers, *items)) == 1
+    done = "is refused and sets nothing aside" if is_one else "are refused and set nothing aside"
+    flag = f"{refused} {done}." if refused else ""
     # the order of the file within each kind
     rows = [tuple(sorted(rows, key=lambda row: not row.is_refused)) for rows in (waivers, items)]
     return ExceptionsView(rows[0], rows[1], flag)

@@ -331,6 +331,22 @@ def matrix(figures: SuiteFigures) -> Matrix | None:
     return Matrix(name, tuple(new), tuple(rows), sums, words.count(total))
 
 
+def has_repeats(figures: SuiteFigures) -> bool:
+    """Whether rates average over repeats, so that counts of instances need not agree with them."""
+    if _value(figures, "noise_floor") is not None:
+        return True
+    nfr = _value(figures, "nfr")
+    broke = figures.outcomes.get("right>wrong", 0)
+    return nfr is not None and bool(figures.outcomes) and abs(nfr * figures.n_pairs - broke) > 1e-6
+
+
+def legend(tables: Iterable[Table | None]) -> str:
+    """What the abbreviations over the columns stand for; empty where there are none."""
+    columns = dict.fromkeys(column.metric for table in tables if table for column in table.columns)
+    known = [words.words_of(metric) for metric in columns]
+    return "; ".join(f"{w.title}: {w.full[:1].lower()}{w.full[1:]}" for w in known if w.full)
+
+
 _MEANINGS = {("right", "wrong"): "broke", ("wrong", "right"): "mended"}
 
 

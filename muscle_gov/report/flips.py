@@ -15,7 +15,7 @@ from muscle_gov.data import Report
 from muscle_gov.diff import Part, word_diff
 from muscle_gov.report import words
 from muscle_gov.report.flip_texts import MOST_OF_AN_ANSWER, Taken, Text, one_line_end, take, told
-from muscle_gov.report.flips_packed import KIND_NAMES, Limits, Packing, fit, pack, worst_first
+from muscle_gov.report.flips_packed import KIND_NAMES, Limits, Packing, fit, pack
 from muscle_gov.text import visible
 
 
@@ -125,7 +125,7 @@ def view_flips(report: Report, budget: Budget) -> FlipsView:
         if len(taken) >= budget.flips:
             break
     limits = Limits(budget.bytes, budget.text, budget.page)
-    kept, most, packing = fit(worst_first(taken), limits)
+    kept, most, packing = fit(taken, limits)
     total = max(sum(report.flip_counts.values()), len(taken))
     titles = {kind.name: [kind.sign, kind.title] for kind in KINDS}
     head = {

@@ -3,7 +3,8 @@
 The bytes are shared fairly. Nothing is dropped while a text can be shortened: one length is found to
 which all texts are cut, so that short ones stay whole and long ones pay. Below a least length the
 flips at the end of the list, which hurt least, are left out; and since the suites take turns in it, no
-suite crowds out another by its name or by its long texts.
+suite crowds out another by its name or by its long texts. The list is not sorted here: every output has
+the order of the report, so that "the worst five" are the same five everywhere.
 
 The data are columns, with words that come again and again kept once. As long as they fit without a text
 being cut they are plain JSON, which anyone can read and search; many flips are compressed as well, which
@@ -15,10 +16,9 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any, Literal
 
 from muscle_gov.report.flip_texts import MOST_OF_AN_ANSWER, Taken
@@ -46,31 +46,6 @@ class Limits:
     bytes: int
     text: int
     page: int
-
-
-def worst_first(taken: Sequence[Taken]) -> list[Taken]:
-    """By kind, then by size where sizes can be compared, then the suites in turn.
-
-    Each suite begins with its worst: the largest loss of score, then the deepest fall of the margin,
-    then as given.
-    """
-    groups: dict[tuple[int, float], dict[str, list[tuple[tuple[float, float, int], Taken]]]] = {}
-    for place, one in enumerate(taken):
-        kind = KIND_NAMES.index(one.kind)
-        graded = one.kind in ("loss", "gain")
-        size = -(one.size if one.size is not None else 1.0)
-        suites = groups.setdefault((kind, 0.0 if graded else size), defaultdict(list))
-        suites[one.suite].append(((size if graded else 0.0, -_fall(one), place), one))
-    found: list[Taken] = []
-    for _, suites in sorted(groups.items(), key=lambda group: group[0]):
-        ranked = [sorted(suites[name], key=lambda ranked: ranked[0]) for name in sorted(suites)]
-        found += [ranked[1] for turn in zip_longest(*ranked) for ranked in turn if ranked is not None]
-    return found
-
-
-def _fall(one: Taken) -> float:
-    old, new = one.margins
-    return old - new if old is not None and new is not None else float("-inf")
 
 
 def fit(taken: Sequence[Taken], limits: Limits) -> tuple[list[Taken], int, Packing]:

@@ -1,6 +1,13 @@
-"""The verdict's numbers in plain language, for whoever reads one sentence and no table."""
+"""The verdict's numbers in plain language, for whoever reads one sentence and no table.
+
+The first sentence is of what decided: the flip rate where a rule on it did (or none did), else the
+finding of the rule that did, with the flip rate after it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from muscle_gov.data import (
     Candidate,
@@ -12,10 +19,20 @@ from muscle_gov.data import (
     SuiteFigures,
 )
 from muscle_gov.report import words
+from muscle_gov.report.deciding import asked, bound_words, deciding_rules, found_by
 from muscle_gov.text import one_line
 
 _BESIDE = 4
 _NAME = 60
+
+
+@dataclass(frozen=True)
+class Headline:
+    sentence: str
+    more: tuple[str, ...]
+    """Further ones."""
+    told: RuleResult | None
+    """The rule whose finding and limit stand in the first sentence; None where none does."""
 
 
 def main_figures(comparison: Comparison) -> SuiteFigures | None:
@@ -38,15 +55,70 @@ def _low(measure: Measure | None) -> float:
     return measure.value if measure.low is None else measure.low
 
 
-def headline(report: Report) -> tuple[str, tuple[str, ...]]:
-    """(the sentence, further ones)."""
-    sentence, more = _figures_in_words(report)
+def headline(report: Report) -> Headline:
+    rate, more = _figures_in_words(report)
     more = (*more, *_tried(report), *_beside(report))
+    main, decided = main_figures(report.comparison), deciding_rules(report)
     if report.verdict.status is Status.INCOMPARABLE:
         # numbers that may be the harness's doing do not lead
-        told = f"Taken at face value: {sentence[:1].lower()}{sentence[1:]}"
-        return "These runs may not be compared as they are.", (told, *more)
-    return sentence, more
+        at_face = f"Taken at face value: {rate[:1].lower()}{rate[1:]}"
+        if not decided:
+            return Headline("These runs may not be compared as they are.", (at_face, *more), None)
+        others = _others(decided[1:], report)
+        return Headline(found_by(decided[0], report), (*others, at_face, *more), decided[0])
+    if decided and main is not None and not any(_is_on(result, main) for result in decided):
+        if main.suite == "(all)":
+            rate = f"Over all suites, {rate[:1].lower()}{rate[1:]}"
+        others = _others(decided[1:], report)
+        return Headline(_lead(decided[0], report), (*others, rate, *more), decided[0])
+    return _of_rate(rate, more, report)
+
+
+def _of_rate(rate: str, more: tuple[str, ...], report: Report) -> Headline:
+    """Led by the flip rate; further rules that decide are told behind it, unless the reason has to."""
+    main, decided = main_figures(report.comparison), deciding_rules(report)
+    own = None if main is None else limiting_rule(main, report)
+    told = own if own is not None and _tells(rate, own) else None
+    others = [result for result in decided if result is not told]
+    if told is None or told not in decided or not others:
+        return Headline(rate, more, told)
+    if decided[0] is not told and len(others) > 1:
+        return Headline(rate, more, None)
+    return Headline(rate, (*_others(others, report), *more), decided[0])
+
+
+def _is_on(result: RuleResult, figures: SuiteFigures) -> bool:
+    """Whether the rule is one on the very flip rate that the sentence tells."""
+    return (result.rule.metric, result.suite, result.slice) == ("nfr", figures.suite, None)
+
+
+def _tells(rate: str, result: RuleResult) -> bool:
+    """Whether the sentence has what the rule was judged by."""
+    text = asked(result) if result.rule.judge == "value" else bound_words(result)
+    return text != "" and text in rate
+
+
+def _lead(result: RuleResult, report: Report) -> str:
+    """What the rule found; of a flip rate in the words in which every flip rate is told."""
+    place = (result.suite, result.slice)
+    figures = next((f for f in report.comparison.suites if (f.suite, f.slice) == place), None)
+    if result.rule.metric == "nfr" and figures is not None and limiting_rule(figures, report) is result:
+        rate = _in_suite(figures, _binary(figures, report)[0])
+        if _tells(rate, result):
+            return rate
+    return found_by(result, report)
+
+
+def _others(decided: Sequence[RuleResult], report: Report) -> tuple[str, ...]:
+    """The other rules that gave the verdict: one is told, several are counted."""
+    if len(decided) < 2:
+        return tuple(found_by(result, report) for result in decided)
+    told = {Status.FAIL: "broken", Status.INCONCLUSIVE: "not decided"}.get(decided[0].status, "not met")
+    return (f"{words.count(len(decided))} more rules are {told}.",)
+
+
+def _in_suite(figures: SuiteFigures, sentence: str) -> str:
+    return f"In the suite {figures.suite}, {sentence[:1].lower()}{sentence[1:]}"
 
 
 def _tried(report: Report) -> tuple[str, ...]:
@@ -89,12 +161,14 @@ def _figures_in_words(report: Report) -> tuple[str, tuple[str, ...]]:
     write = _binary if main.kind == "binary" else _graded
     sentence, more = write(main, report)
     if main.suite != "(all)" and len(comparison.suites) > 1:
-        sentence = f"In the suite {main.suite}, {sentence[:1].lower()}{sentence[1:]}"
+        sentence = _in_suite(main, sentence)
+    alike = sum(f.kind == main.kind for f in comparison.suites)
     if len(comparison.suites) > 1 and main.suite == "(all)":
-        binary = sum(f.kind == "binary" for f in comparison.suites)
-        more = (*more, f"These are all {binary} suites of right-or-wrong answers pooled.")
-    elif len(comparison.suites) > 1:
-        more = (*more, f"It is the worst of its kind among {len(comparison.suites)} suites.")
+        more = (*more, f"These are all {alike} suites of right-or-wrong answers pooled.")
+    elif alike > 1 and main.kind == "binary":
+        more = (*more, f"Of the {alike} suites scored right or wrong it broke the most.")
+    elif alike > 1:
+        more = (*more, f"Of the {alike} suites scored on a scale the most answers got worse in it.")
     return sentence, more
 
 
@@ -106,7 +180,7 @@ def _binary(figures: SuiteFigures, report: Report) -> tuple[str, tuple[str, ...]
     share, sure = words.percent(nfr.value), _surety(nfr, figures, report)
     flips = _whole(nfr)
     if flips is None:
-        text = f"Averaged over repeats, {share} of {n} answers that were right are now wrong{sure}."
+        text = f"Averaged over repeats, of {n} answers {share} were right and are now wrong{sure}."
     elif flips == 0:
         text = f"Of {n} answers none that was right is now wrong{sure}."
     else:
@@ -126,26 +200,26 @@ def _surety(measure: Measure, figures: SuiteFigures, report: Report) -> str:
     reach = words.interval(measure, "share")
     sure = words.limit_text(report.comparison.confidence, "share")
     plain = f" ({sure} interval {reach})" if reach else ""
-    result = _deciding(figures, report)
+    result = limiting_rule(figures, report)
     if result is None or result.rule.max is None:
         return plain
-    limit, seen = result.rule.max, result.measure
-    allows = f"; the policy allows {words.limit_text(limit, 'share')}"
-    if seen is None or seen.value is None or seen.high is None:
+    seen, bound, allows = result.measure, bound_words(result), f"; {asked(result)}"
+    if seen is None or seen.value is None:
         return plain + allows
-    sure = words.limit_text(result.rule.confidence, "share")
-    bound = f", at most {words.apart(seen.high, limit, 'share')} with {sure} confidence"
     if (seen.value, seen.n) == (measure.value, measure.n):
-        return bound + allows
+        return (bound or plain) + allows
     given = [a.status for a in report.verdict.waivers] + [a.status for a in report.verdict.quarantined]
     if "applied" not in given:
         return plain + allows
     # the rule judged other numbers: with waived and quarantined answers set aside
-    aside = f"; without what is set aside {words.apart(seen.value, limit, 'share')}"
-    return f"{plain}{aside}{bound}{allows}"
+    without = words.apart(seen.value, result.rule.max, "share")
+    if without == words.percent(measure.value or 0.0):
+        without = ""  # said once is enough
+    aside = f"{without}{bound}".removeprefix(", ")
+    return f"{plain}{f'; without what is set aside {aside}' if aside else ''}{allows}"
 
 
-def _deciding(figures: SuiteFigures, report: Report) -> RuleResult | None:
+def limiting_rule(figures: SuiteFigures, report: Report) -> RuleResult | None:
     """The rule that limits this NFR; None where none does, or several with limits of their own."""
     found = [
         one
@@ -164,7 +238,7 @@ def _mended(figures: SuiteFigures) -> tuple[str, ...]:
         return ()
     gained = _whole(pfr)
     if gained is None:
-        return (f"{words.percent(pfr.value)} that were wrong are now right.",)
+        return (f"{words.percent(pfr.value)} were wrong and are now right.",)
     them = "that was wrong is" if gained in (0, 1) else "that were wrong are"
     return (f"{words.count(gained) if gained else 'None'} {them} now right.",)
 
@@ -193,7 +267,7 @@ def _noise(p: float | None) -> str:
     told = f"p {text}" if text[0] in "<>" else f"p = {text}"
     if p < 0.05:
         return f", more than noise alone would explain: {told}"
-    return f", not told from noise: {told}"
+    return f", may be noise: {told}"
 
 
 def _graded(figures: SuiteFigures, report: Report) -> tuple[str, tuple[str, ...]]:

@@ -41,6 +41,8 @@ class Point:
     is_changed: bool
     """Whether the policy changed before it at all."""
     title: str
+    is_late: bool = False
+    """Whether it passed only when less was asked of it than before."""
     mended: tuple[tuple[float, str], ...] = ()
     """(rate, name) of each mended model that was judged beside it."""
 
@@ -60,6 +62,8 @@ class Disc:
     y: str
     r: str
     title: str
+    ring: str = ""
+    """Radius of the ring about one that passed only when less was asked; else empty."""
 
 
 @dataclass(frozen=True)
@@ -250,8 +254,10 @@ def _mended(ground: _Ground, y: Span) -> tuple[Disc, ...]:
 
 def _discs(ground: _Ground) -> tuple[Disc, ...]:
     r, y = _text(min(9.0, ground.slot * 0.44)), _text(_TOP - 22)
+    # where updates are narrow it lies upon the edge of the sign, so that it stays in their room
+    ring = _text(min(12.5, ground.slot * 0.48))
     return tuple(
-        Disc(point.style, _text(ground.middle(i)), y, r, point.title)
+        Disc(point.style, _text(ground.middle(i)), y, r, point.title, ring if point.is_late else "")
         for i, point in enumerate(ground.points)
     )
 

@@ -16,8 +16,9 @@ from muscle_gov.store.history import GivenVerdict
 
 _TIERS = ("advisory", "supporting", "critical")
 _JUDGES = ("value", "interval")
-_KNOWN = ("gate", "allow", "today", "edition")
-"""Parts of a kept policy that are told in a way of their own, and the day, which is no rule."""
+_KNOWN = ("gate", "allow", "today", "edition", "command")
+"""Parts of a kept policy that are told in a way of their own, and the day and the command line, which
+are no rules."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class Change:
     text: str
     kind: str
     """`looser`, `tighter` or `other`."""
+    clause: str = ""
+    """A changed limit as the end of a sentence on its update: `its limit on NFR was raised from 2 % to
+    4 %`; else empty."""
 
 
 def changes(before: GivenVerdict | None, after: GivenVerdict | None) -> tuple[Change, ...]:
@@ -63,6 +67,7 @@ def _rules(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[Change]:
             yield Change(f"new rule: {_title(rule)} {_limit(rule)}", kind)
         else:
             yield from _changed(before[place], rule)
+            yield from _coverage(before[place], rule, (old["coverage"], new["coverage"]))
     for place, rule in before.items():
         if place not in after:
             kind = "other" if rule["tier"] == "advisory" else "looser"
@@ -85,10 +90,12 @@ def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[Change]
     for side, higher in (("max", "looser"), ("min", "tighter")):
         if old[side] is not None and new[side] is not None and old[side] != new[side]:
             unit = words.words_of(new["metric"]).unit
-            told = " → ".join(words.limit_text(one[side], unit) for one in (old, new))
-            yield Change(f"limit on {title} {told}", _kind(old[side], new[side], higher))
+            ends = [words.limit_text(one[side], unit) for one in (old, new)]
+            verb = "raised" if new[side] > old[side] else "lowered"
+            clause = f"its limit on {title} was {verb} from {ends[0]} to {ends[1]}"
+            kind = _kind(old[side], new[side], higher)
+            yield Change(f"limit on {title} {' → '.join(ends)}", kind, clause)
     yield from _number(f"confidence of {title}", old["confidence"], new["confidence"], higher="tighter")
-    yield from _number(f"coverage of {title}", old["coverage"], new["coverage"], higher="tighter")
     for name, ranks in (("tier", _TIERS), ("judge", _JUDGES)):
         if old[name] != new[name]:
             kind = _kind(ranks.index(old[name]), ranks.index(new[name]), "tighter")
@@ -106,6 +113,16 @@ def _number(title: str, old: float | None, new: float | None, higher: str) -> li
     told = [words.limit_text(v, "share") if v is not None else "the gate's own" for v in (old, new)]
     kind = "other" if old is None or new is None else _kind(old, new, higher)
     return [Change(f"{title} {told[0]} → {told[1]}", kind)]
+
+
+def _coverage(
+    old: Mapping[str, Any], new: Mapping[str, Any], gates: tuple[float, float]
+) -> Iterable[Change]:
+    """Of one rule, which has the gate's where it has none of its own."""
+    own = (old["coverage"], new["coverage"])
+    for change in _number(f"coverage of {_title(new)}", *own, higher="tighter"):
+        before, after = (gate if one is None else one for one, gate in zip(own, gates, strict=True))
+        yield Change(change.text, "other" if before == after else _kind(before, after, "tighter"))
 
 
 def _set(title: str, old: Iterable[str], new: Iterable[str]) -> list[Change]:

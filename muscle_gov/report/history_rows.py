@@ -12,6 +12,7 @@ from typing import Any
 from muscle_gov.report import figures, words
 from muscle_gov.report.history_lines import Step, Try
 from muscle_gov.report.history_policy import Change, changes
+from muscle_gov.report.history_tries import late_pass
 from muscle_gov.report.history_words import LEVELS, NAME, Shown, day, limit_of, shown_of
 from muscle_gov.report.status import STATUSES, StatusWords
 from muscle_gov.text import one_line
@@ -40,6 +41,8 @@ class UpdateRow:
     new: str
     date: str
     status: StatusWords
+    status_note: str
+    """On what condition it passed; empty if on none."""
     pairs: str
     suites: str
     old_level: figures.Cell
@@ -58,7 +61,8 @@ class UpdateRow:
 def row_of(
     step: Step, place: int | None, changed: Sequence[Change], before: Step | None, store: str
 ) -> UpdateRow:
-    """`place` is that in its line, from 0; `before` the update before it there."""
+    """`place` is that in its line, from 0; `before` the update before it there; `changed` is what was
+    changed in the rules before its first verdict."""
     comparison, shown = step.comparison, shown_of(step.comparison)
     sure = words.limit_text(comparison.confidence, "share")
     limit, is_each = limit_of(step.standing.verdict, shown.metric, shown.suite)
@@ -68,6 +72,7 @@ def row_of(
         return figures.cell(name, found, None, None, sure)
 
     old, new, delta = LEVELS[shown.kind]
+    late = late_pass(step)
     n_suites = f"{words.count(shown.n_suites)} suite{'' if shown.n_suites == 1 else 's'}"
     return UpdateRow(
         number="" if place is None else str(place + 1),
@@ -75,6 +80,7 @@ def row_of(
         new=comparison.new.name,
         date=words.moment(comparison.created),
         status=STATUSES[step.standing.status],
+        status_note=late.condition if late else "",
         pairs=words.count(shown.rate.n) if shown.rate else words.NOT_KNOWN,
         suites=n_suites,
         old_level=cell(old),
@@ -114,8 +120,8 @@ def _remarks(step: Step, changed: Sequence[Change], before: Step | None) -> list
     if step.standing.verdict is not None:
         found.append(Remark("Why", f"{step.standing.verdict.reason}."))
         found += _as_of(step.standing)
-    found += _told_tries(step)
     found += [Remark("Policy", f"{c.text}{_in_words(c.kind)}", None, c.kind) for c in changed]
+    found += _told_tries(step)
     found += _suites(step, before)
     found += _beside(step)
     verdict = step.standing.verdict

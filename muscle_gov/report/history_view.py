@@ -18,6 +18,7 @@ from muscle_gov.report.history_lines import History, Line, LineHistory, Step
 from muscle_gov.report.history_policy import Change
 from muscle_gov.report.history_rows import UpdateRow, row_of
 from muscle_gov.report.history_suites import SuitesView, view_suites
+from muscle_gov.report.history_tries import PolicyChanges, is_loosened, late_pass, policy_changes
 from muscle_gov.report.history_words import (
     NAME,
     RATE,
@@ -27,7 +28,6 @@ from muscle_gov.report.history_words import (
     limit_of,
     mended_rates,
     noise_of,
-    policy_changes,
     remarks,
     shown_of,
 )
@@ -53,14 +53,15 @@ class ChartView:
     has_noise: bool
     has_policies: bool
     has_mended: bool
+    has_late: bool
+    """Whether an update that is drawn passed only when less was asked of it."""
 
 
 @dataclass(frozen=True)
 class PolicyRow:
-    """What changed before one update."""
+    """What changed in the rules before one update, or between its first verdict and its last."""
 
-    number: str
-    name: str
+    when: str
     changes: tuple[Change, ...]
 
 
@@ -81,6 +82,10 @@ class LineView:
     is_single: bool
     status: StatusWords
     """Of the newest update."""
+    style: str
+    """Class name that sets the colour of the whole; not that of a pass if there is a `status_note`."""
+    status_note: str
+    """On what condition the newest update passed; empty if on none."""
     sentence: str
     drift: tuple[str, ...]
     remarks: tuple[str, ...]
@@ -130,29 +135,37 @@ def history_page(history: History, title: str) -> HistoryPage:
 def _line(history: LineHistory, number: int, store: str) -> LineView:
     line, changed = history.line, policy_changes(history.line)
     before = [None, *line.steps[:-1]]
-    rows = [row_of(step, i, changed[i], before[i], store) for i, step in enumerate(line.steps)]
-    policies = [
-        PolicyRow(str(i + 1), step.comparison.new.name, found)
-        for i, (step, found) in enumerate(zip(line.steps, changed, strict=True))
-        if found
-    ]
+    rows = [row_of(step, i, changed[i].before, before[i], store) for i, step in enumerate(line.steps)]
+    newest = line.steps[-1]
+    late = late_pass(newest)
     return LineView(
         number=number,
         first=line.models[0].name,
         last=line.models[-1].name,
         is_single=len(line.steps) == 1,
-        status=STATUSES[line.steps[-1].standing.status],
+        status=STATUSES[newest.standing.status],
+        style="open" if late else STATUSES[newest.standing.status].style,
+        status_note=late.condition if late else "",
         sentence=judged(line.steps),
         drift=drift(history),
         remarks=remarks(history),
         notes=line.notes,
         chart=_chart(line, changed),
-        policies=tuple(policies),
+        policies=_policies(line, changed),
         suites=view_suites(line),
         table=_table(rows[::-1], line.steps),
         answers=view_answers(history),
         is_folded=number > LINES_OPEN,
     )
+
+
+def _policies(line: Line, changed: Sequence[PolicyChanges]) -> tuple[PolicyRow, ...]:
+    found = []
+    for i, (step, one) in enumerate(zip(line.steps, changed, strict=True), 1):
+        name = step.comparison.new.name
+        found.append(PolicyRow(f"before update {i}, {name}", one.before))
+        found.append(PolicyRow(f"after the first verdict on update {i}, {name}", one.after))
+    return tuple(row for row in found if row.changes)
 
 
 def _table(rows: Sequence[UpdateRow], steps: Sequence[Step]) -> UpdatesView:
@@ -173,7 +186,7 @@ def _rate_title(steps: Sequence[Step]) -> str:
 # -------------------------------------------------------------------------------------------- chart
 
 
-def _chart(line: Line, changed: Sequence[tuple[Change, ...]]) -> ChartView | None:
+def _chart(line: Line, changed: Sequence[PolicyChanges]) -> ChartView | None:
     points, level = _points(line, changed)
     names = [model.name for model in line.models]
     unit = "share" if level == "Accuracy" else "score"
@@ -207,6 +220,7 @@ def _chart(line: Line, changed: Sequence[tuple[Change, ...]]) -> ChartView | Non
         has_noise=bool(wide.noise),
         has_policies=bool(wide.policies),
         has_mended=bool(wide.mended),
+        has_late=any(disc.ring for disc in wide.discs),
     )
 
 
@@ -220,7 +234,7 @@ def _worst_suites(line: Line) -> list[str]:
     return [one_line(s.suite, NAME) for s in found if s.suite != "(all)" and s.n_suites > 1]
 
 
-def _points(line: Line, changed: Sequence[tuple[Change, ...]]) -> tuple[list[Point], str]:
+def _points(line: Line, changed: Sequence[PolicyChanges]) -> tuple[list[Point], str]:
     shown = [shown_of(step.comparison) for step in line.steps]
     # the scores of two suites have no unit in common
     is_binary = any(s.kind == "binary" and s.old is not None for s in shown)
@@ -229,6 +243,8 @@ def _points(line: Line, changed: Sequence[tuple[Change, ...]]) -> tuple[list[Poi
     for i, (step, one) in enumerate(zip(line.steps, shown, strict=True)):
         has_level = one.kind == "binary" if is_binary else is_one
         limit, _ = limit_of(step.standing.verdict, one.metric, one.suite)
+        late = late_pass(step)
+        only = f" {late.condition}" if late else ""
         name = one_line(step.comparison.new.name, NAME)
         found.append(
             Point(
@@ -239,9 +255,10 @@ def _points(line: Line, changed: Sequence[tuple[Change, ...]]) -> tuple[list[Poi
                 new=one.new if has_level else None,
                 limit=limit,
                 noise=noise_of(step, one.suite),
-                is_looser=any(change.kind == "looser" for change in changed[i]),
-                is_changed=bool(changed[i]),
-                title=f"update {i + 1}, {name}: {step.standing.status.value}",
+                is_looser=is_loosened(changed[i].overall),
+                is_changed=bool(changed[i].overall),
+                title=f"update {i + 1}, {name}: {step.standing.status.value}{only}",
+                is_late=late is not None,
                 mended=mended_rates(step, one),
             )
         )

@@ -6,6 +6,7 @@ whole way broke is measured from the answers of the first and the last model, or
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,8 @@ from typing import Any
 from muscle_gov.data import Comparison, Measure, Status
 from muscle_gov.report import words
 from muscle_gov.report.headline import main_figures
-from muscle_gov.report.history_lines import Line, LineHistory, Step
-from muscle_gov.report.history_policy import Change, changes
+from muscle_gov.report.history_lines import LineHistory, Step
+from muscle_gov.report.history_tries import is_loosened, late_pass, n_other_verdicts, policy_changes
 from muscle_gov.store.history import GivenVerdict, PastComparison
 from muscle_gov.text import one_line
 
@@ -112,16 +113,6 @@ def mended_rates(step: Step, shown: Shown) -> tuple[tuple[float, str], ...]:
     return tuple(found)
 
 
-def policy_changes(line: Line) -> list[tuple[Change, ...]]:
-    """What changed before each update, against the standing verdict on the last one that was judged."""
-    found, before = [], None
-    for step in line.steps:
-        found.append(changes(before, step.standing.verdict))
-        if step.standing.verdict is not None and step.standing.verdict.policy is not None:
-            before = step.standing.verdict
-    return found
-
-
 # ------------------------------------------------------------------------------------- the sentences
 
 
@@ -130,15 +121,35 @@ def day(moment: str) -> str:
 
 
 def judged(steps: Sequence[Step]) -> str:
-    """7 updates since 2026-03-04: 5 passed, 1 failed, 1 inconclusive"""
+    """7 updates since 2026-03-04: 5 passed, 1 of them only after its rules were loosened; 2 failed."""
     first = min(step.standing.comparison.created for step in steps)
     counts = [
         (sum(step.standing.status is status for step in steps), told) for status, told in _JUDGED.items()
     ]
     if len(steps) == 1:
-        return f"1 update, on {day(first)}: {next(told for n, told in counts if n)}."
-    told = ", ".join(f"{words.count(n)} {told}" for n, told in counts if n)
+        late = late_pass(steps[0])
+        only = f", but {late.condition}" if late else ""
+        return f"1 update, on {day(first)}: {next(told for n, told in counts if n)}{only}."
+    parts = [f"{words.count(n)} {told}" for n, told in counts if n]
+    conditions = _conditions(steps)
+    if conditions:  # of those that passed, who stand first
+        parts[0] += f", {conditions}"
+    told = ("; " if conditions else ", ").join(parts)
     return f"{words.count(len(steps))} updates since {day(first)}: {told}."
+
+
+def _conditions(steps: Sequence[Step]) -> str:
+    """1 of them only after its rules were loosened, 2 only after suites were left out"""
+    late = [found for found in map(late_pass, steps) if found is not None]
+    counts = Counter(one.condition for one in late)
+    told = [
+        f"{words.count(n)} {condition.replace('its', 'their') if n > 1 else condition}"
+        for condition, n in sorted(counts.items())
+    ]
+    if told:
+        n, _, rest = told[0].partition(" ")
+        told[0] = f"{n} of them {rest}"
+    return ", ".join(told)
 
 
 def drift(history: LineHistory) -> tuple[str, ...]:
@@ -206,18 +217,19 @@ def _counted(measure: Measure | None, pairs: int, confidence: float) -> str:
 
 def remarks(history: LineHistory) -> tuple[str, ...]:
     """What must not be overlooked: loosened rules, second tries, answers that break again and again."""
-    line, found = history.line, []
-    looser = [
-        i for i, all_ in enumerate(policy_changes(line), 1) if any(c.kind == "looser" for c in all_)
-    ]
+    line, changed = history.line, policy_changes(history.line)
+    found = _late(line.steps)
+    looser = [i for i, one in enumerate(changed, 1) if is_loosened(one.before)]
     if looser:
         found.append(f"The rules were loosened before {_updates(looser)}.")
-    retried = [i for i, step in enumerate(line.steps, 1) if was_retried(step)]
-    if retried:
-        verb = "has" if len(retried) == 1 else "have"
-        found.append(
-            f"{_updates(retried).capitalize()} {verb} another verdict beside the one that stands."
-        )
+    after = [
+        i
+        for i, (step, one) in enumerate(zip(line.steps, changed, strict=True), 1)
+        if is_loosened(one.after) and late_pass(step) is None
+    ]
+    if after:
+        found.append(f"The rules were loosened after the first verdict on {_updates(after)}.")
+    found += _retried(line.steps)
     mended = [
         f"{one_line(m.comparison.candidate or m.comparison.new.name, NAME)} {m.status.value}"
         for m in line.steps[-1].mended
@@ -237,10 +249,38 @@ def remarks(history: LineHistory) -> tuple[str, ...]:
     return tuple(found)
 
 
-def was_retried(step: Step) -> bool:
-    """Was any other verdict given on it, by rules, than the one that stands?"""
-    tries = (*step.others, *step.namesakes)
-    return any(one.status not in (step.standing.status, Status.NOT_JUDGED) for one in tries)
+_MOST_LATE = 8
+
+
+def _late(steps: Sequence[Step]) -> list[str]:
+    """Each update that passed only when less was asked of it, the newest first."""
+    late = [(i, found) for i, step in enumerate(steps, 1) if (found := late_pass(step)) is not None]
+    told = [
+        f"Update {i} {_was(one.before.status)}; it passed {one.why}."
+        for i, one in late[: -_MOST_LATE - 1 : -1]
+    ]
+    if len(late) > _MOST_LATE:
+        told.append(f"{words.count(len(late) - _MOST_LATE)} older updates passed so, too.")
+    return told
+
+
+def _was(status: Status) -> str:
+    return "failed" if status is Status.FAIL else f"was {status.value}"
+
+
+def _retried(steps: Sequence[Step]) -> list[str]:
+    """Updates on which verdicts differ; the single one before a pass that is told already is not."""
+    by_count: dict[int, list[int]] = {}
+    for i, step in enumerate(steps, 1):
+        n = n_other_verdicts(step)
+        if n > 1 or (n and late_pass(step) is None):
+            by_count.setdefault(n, []).append(i)
+    told = []
+    for n, numbers in sorted(by_count.items()):
+        verb = "has" if len(numbers) == 1 else "each have" if n > 1 else "have"
+        what = "another verdict" if n == 1 else f"{words.count(n)} other verdicts"
+        told.append(f"{_updates(numbers).capitalize()} {verb} {what} beside the one that stands.")
+    return told
 
 
 def _updates(numbers: Sequence[int]) -> str:

@@ -185,4 +185,4 @@ def _allowed(limit: float, n: int, confidence: float) -> str:
     if not 0 < limit < 1 or not n:
         return words.NOT_KNOWN
     most = stats.most_flips_allowed(limit, n, confidence)
-    return words.count(most) if most >= 0 else "not even none"
+    return words.count(most) if most >= 0 else "not even 0"

@@ -10,14 +10,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from muscle_gov import explain
 from muscle_gov.data import Explanation, Measure, RuleResult, Status, Verdict
 from muscle_gov.report import words
 from muscle_gov.report.bars import Bar, bar, scale_of
+from muscle_gov.report.deciding import MUST_NOT_REGRESS, limit_of
 from muscle_gov.report.figures import TOTAL_NAME
 from muscle_gov.report.status import STATUSES, WORST_FIRST, StatusWords
 
 RULES_AT_ONCE = 20
-MUST_NOT_REGRESS = "must_not_regress"
 _TIERS: Mapping[str, tuple[str, str]] = {
     "critical": ("Critical rules", "each must hold"),
     "supporting": (
@@ -79,43 +80,48 @@ class RuleGroup:
 
 def view_rules(verdict: Verdict) -> tuple[RuleGroup, ...]:
     """Those that decide before those that do not; within a tier worst first."""
-    groups = []
+    groups: list[RuleGroup] = []
+    spelled: set[str] = set()
     tiers = dict.fromkeys([*_TIERS, *(result.rule.tier for result in verdict.rules)])
     for tier in tiers:
         results = [result for result in verdict.rules if result.rule.tier == tier]
         results.sort(key=lambda r: WORST_FIRST.index(r.status))
         if results:
-            groups.append(_group(tier, results, verdict))
+            groups.append(_group(tier, results, verdict, spelled))
     return tuple(groups)
 
 
-def _group(tier: str, results: Sequence[RuleResult], verdict: Verdict) -> RuleGroup:
+def _group(tier: str, results: Sequence[RuleResult], verdict: Verdict, spelled: set[str]) -> RuleGroup:
     title, told = _TIERS.get(tier, (tier, ""))
     rest = results[RULES_AT_ONCE:]
     counts = Counter(result.status for result in rest)
+    rows = []
+    for result in results:
+        # an abbreviation is spelled out where it first stands
+        rows.append(_row(result, verdict, result.rule.metric not in spelled))
+        spelled.add(result.rule.metric)
     by_status = ", ".join(f"{words.count(counts[s])} {s.value}" for s in WORST_FIRST if counts[s])
     return RuleGroup(
         tier,
         title,
         told,
-        tuple(_row(result, verdict) for result in results[:RULES_AT_ONCE]),
-        tuple(_row(result, verdict) for result in rest),
+        tuple(rows[:RULES_AT_ONCE]),
+        tuple(rows[RULES_AT_ONCE:]),
         f"{words.plural(len(rest), 'further rule')} of this tier: {by_status}" if rest else "",
     )
 
 
-def _row(result: RuleResult, verdict: Verdict) -> RuleRow:
+def _row(result: RuleResult, verdict: Verdict, is_first: bool) -> RuleRow:
     rule, measure = result.rule, result.measure
     unit = words.words_of(rule.metric).unit
-    limit = rule.max if rule.max is not None else rule.min
-    limit = 0.0 if limit is None else limit
+    limit = limit_of(result)
     observed = None if measure is None else measure.value
     bound, bound_note = _bound(result)
     is_list = rule.metric == MUST_NOT_REGRESS
     explained = result.explanation
     return RuleRow(
         status=STATUSES[result.status],
-        name=_name(result, limit),
+        name=_name(result, limit, is_first),
         tier=rule.tier,
         suite=TOTAL_NAME if result.suite == "(all)" else result.suite,
         slice=result.slice,
@@ -126,7 +132,7 @@ def _row(result: RuleResult, verdict: Verdict) -> RuleRow:
         bound_note=bound_note,
         limit=_limit(result, limit),
         n=words.NOT_KNOWN if measure is None else words.count(measure.n),
-        n_note="listed" if is_list else "",
+        n_note=_listed(result) if is_list else "",
         remark=_remark(result),
         to_pass=(explained.to_pass or "") if explained and result.status is not Status.PASS else "",
         reasons=_reasons(explained) if explained else None,
@@ -134,7 +140,17 @@ def _row(result: RuleResult, verdict: Verdict) -> RuleRow:
     )
 
 
-def _name(result: RuleResult, limit: float) -> str:
+def _listed(result: RuleResult) -> str:
+    """What n counts of a list, and how many of it were not judged since exceptions name them."""
+    aside, n = result.set_aside, 0 if result.measure is None else result.measure.n
+    if not aside:
+        return "listed"
+    # of those that could not be judged at all the reason tells
+    of = "" if result.status is Status.INCOMPARABLE else f" of {words.count(n + aside)}"
+    return f"judged; {words.count(aside)}{of} set aside by name"
+
+
+def _name(result: RuleResult, limit: float, is_first: bool) -> str:
     rule = result.rule
     if rule.metric == MUST_NOT_REGRESS:
         return f"must not regress: {rule.name}" if rule.name else "must not regress"
@@ -142,7 +158,8 @@ def _name(result: RuleResult, limit: float) -> str:
         return rule.name
     side = "at most" if rule.max is not None else "at least"
     known = words.words_of(rule.metric)
-    return f"{known.title} {side} {words.limit_text(limit, known.unit)}"
+    title = known.spelled if is_first else known.title
+    return f"{title} {side} {words.limit_text(limit, known.unit)}"
 
 
 def _limit(result: RuleResult, limit: float) -> str:
@@ -188,10 +205,14 @@ def _reasons(explained: Explanation) -> Reasons:
         flips = f"Seen: {words.count(explained.flips)}."
         if explained.flips_allowed is not None:
             most = explained.flips_allowed
-            allowed = f"at most {words.count(most)}" if most >= 0 else "not even none, on so few pairs"
-            flips = f"Seen: {words.count(explained.flips)}; would pass: {allowed}."
+            allowed = f"would pass: at most {words.count(most)}" if most > 0 else "would pass: none"
+            if most < 0:
+                allowed = "with so few pairs even none is not enough"
+            flips = f"Seen: {words.count(explained.flips)}; {allowed}."
     if explained.items_needed is not None:
         n = words.count(explained.items_needed)
+        if n not in (explained.to_pass or ""):  # then it is only known about
+            n = f"About {explain.roughly(explained.items_needed)}"
         needed = f"{n} pairs in all would settle it, if the figure stayed what it is."
     return Reasons(explained.why, flips, needed)
 

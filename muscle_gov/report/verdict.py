@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
-from muscle_gov.data import Finding, Report, Verdict
+from muscle_gov.data import Finding, Report, RuleResult, Verdict
+from muscle_gov.refusals import refused_words
+from muscle_gov.report import words
 from muscle_gov.report.bars import Stack, stack
 from muscle_gov.report.exceptions import ExceptionsView, view_exceptions
 from muscle_gov.report.headline import headline, main_figures
@@ -16,6 +19,9 @@ from muscle_gov.report.status import STATUSES, StatusWords
 class VerdictView:
     status: StatusWords
     reason: str
+    """Empty where the rest of the box says it."""
+    is_explained: bool
+    """Whether what forbids the comparison is listed below, so that the box says no more of it."""
     exit_code: str
     sentence: str
     more: tuple[str, ...]
@@ -32,17 +38,18 @@ class VerdictView:
 
 def view_verdict(report: Report) -> VerdictView:
     verdict, comparison = report.verdict, report.comparison
-    sentence, more = headline(report)
+    head, blocking = headline(report), _of_level(verdict, "blocks")
     main = main_figures(comparison)
     return VerdictView(
         status=STATUSES[verdict.status],
-        reason=verdict.reason,
+        reason=_reason(verdict, head.told),
+        is_explained=bool(blocking),
         exit_code=str(verdict.exit_code),
-        sentence=sentence,
-        more=more,
+        sentence=head.sentence,
+        more=head.more,
         stack=stack(main) if main else None,
         stack_name="" if main is None or main.suite == "(all)" else main.suite,
-        blocking=_of_level(verdict, "blocks"),
+        blocking=blocking,
         rules=view_rules(verdict),
         exceptions=view_exceptions(verdict),
         warnings=_of_level(verdict, "warns"),
@@ -50,5 +57,18 @@ def view_verdict(report: Report) -> VerdictView:
     )
 
 
+def _reason(verdict: Verdict, told: RuleResult | None) -> str:
+    """The gate's, less what stands in the box already: the rule that the headline tells, and refused
+    exceptions, which have a line of their own."""
+    reason = verdict.reason
+    for refused in refused_words(verdict.waivers, verdict.quarantined):
+        reason = reason.replace(f"; {refused}", "")
+    if told is not None and reason.startswith(told.reason):
+        reason = re.sub(r"^( \(and \d+ more\))?(; )?", "", reason.removeprefix(told.reason))
+    names = [*(r.suite for r in verdict.rules), *(f.suite or "" for f in verdict.findings)]
+    return words.sentence(words.short_digests(reason), names)
+
+
 def _of_level(verdict: Verdict, level: str) -> tuple[Finding, ...]:
-    return tuple(f for f in verdict.findings if f.level == level)
+    found = (f for f in verdict.findings if f.level == level)
+    return tuple(replace(f, message=words.short_digests(f.message)) for f in found)

@@ -39,6 +39,8 @@ class SlicesView:
     """How many were measured; empty if none was."""
     chosen: str
     """How many of them a rule names; empty if none."""
+    unchosen: str
+    """How many no rule names; empty where none is named or all are."""
     left_out: str
     """How many are not in the tables; empty if all are."""
     few: str
@@ -60,6 +62,10 @@ class Page:
     compared: ComparedView
     strips: tuple[Strip, ...]
     tables: tuple[tuple[figures.Table, figures.Table | None], ...]
+    legend: str
+    """What the abbreviations of the tables stand for; empty where there are none."""
+    has_repeats: bool
+    """Whether rates average over repeats, which the matrices do not."""
     matrices: tuple[figures.Matrix, ...]
     more_matrices: tuple[figures.Matrix, ...]
     candidates: CandidatesView | None
@@ -79,6 +85,7 @@ def page_of(report: Report, budget: Budget) -> Page:
     whole = (*([comparison.total] if comparison.total else []), *comparison.suites)
     matrices = [m for m in map(figures.matrix, whole) if m is not None]
     new, mended_by = _names(report)
+    tables = figures.suite_tables(comparison, limits)
     judged = report.evidence.judged if report.evidence else None
     return Page(
         title=f"{comparison.old.name} → {new}{f', mended by {mended_by}' if mended_by else ''}",
@@ -90,7 +97,9 @@ def page_of(report: Report, budget: Budget) -> Page:
         verdict=view_verdict(report),
         compared=view_compared(comparison),
         strips=view_strips(comparison, limits),
-        tables=figures.suite_tables(comparison, limits),
+        tables=tables,
+        legend=figures.legend(table for pair in tables for table in pair),
+        has_repeats=any(figures.has_repeats(f) for f in comparison.suites),
         matrices=tuple(matrices[:MATRICES_AT_ONCE]),
         more_matrices=tuple(matrices[MATRICES_AT_ONCE:]),
         candidates=view_candidates(report),
@@ -120,11 +129,13 @@ def _slices(report: Report, limits: figures.Limits) -> SlicesView:
     comparison, chosen = report.comparison, chosen_beforehand(report.verdict)
     tables, left_out = _tables(comparison, limits, chosen)
     named = sum((f.suite, f.slice) in chosen for f in comparison.slices)
+    rest = len(comparison.slices) - named
     return SlicesView(
         heats=view_heat(comparison, report.verdict),
         tables=tables,
         total=words.plural(len(comparison.slices), "slice") if comparison.slices else "",
         chosen=words.count(named) if named else "",
+        unchosen=words.count(rest) if named and rest else "",
         left_out=words.plural(left_out, "more slice") if left_out else "",
         few=words.count(FEWEST_PAIRS),
         few_rate=words.percent(FEW_RATE, 0),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,6 +31,13 @@ class MetricWords:
     formula: str = ""
     meaning: str = "Offered by a plugin; its docstring defines it."
     source: str = ""
+    full: str = ""
+    """What the title is short for; empty where it is no abbreviation."""
+
+    @property
+    def spelled(self) -> str:
+        """`Negative flip rate (NFR)`, for where it first stands."""
+        return f"{self.full} ({self.title})" if self.full else self.title
 
 
 METRICS: Mapping[str, MetricWords] = {
@@ -58,6 +65,7 @@ METRICS: Mapping[str, MetricWords] = {
         "right→wrong / N",
         "Negative flip rate: share of all pairs that were right and are wrong now.",
         "Yan et al. 2021, arXiv:2011.09161",
+        "Negative flip rate",
     ),
     "pfr": MetricWords(
         "PFR",
@@ -65,6 +73,7 @@ METRICS: Mapping[str, MetricWords] = {
         "wrong→right / N",
         "Positive flip rate: share of all pairs that were wrong and are right now.",
         "Yan et al. 2021, arXiv:2011.09161",
+        "Positive flip rate",
     ),
     "nfr_mc": MetricWords(
         "NFR_mc",
@@ -72,6 +81,7 @@ METRICS: Mapping[str, MetricWords] = {
         "(right→wrong + wrong→wrong with another answer) / N",
         "Share of the pairs that are wrong now with another answer than before.",
         "MUSCLE, arXiv:2407.09435",
+        "Negative flip rate, multiple choice",
     ),
     "nfi": MetricWords(
         "NFI",
@@ -79,6 +89,7 @@ METRICS: Mapping[str, MetricWords] = {
         "right→wrong / (right→wrong + wrong→wrong)",
         "Negative flip impact: share of the new model's errors that the old one did not make.",
         "Cai et al. 2022",
+        "Negative flip impact",
     ),
     "relative_nfr": MetricWords(
         "Relative NFR",
@@ -93,6 +104,7 @@ METRICS: Mapping[str, MetricWords] = {
         "right→right / (right→right + right→wrong)",
         "Backward trust compatibility: share of the pairs right before that are right still.",
         "Srivastava et al. 2020",
+        "Backward trust compatibility",
     ),
     "bec": MetricWords(
         "BEC",
@@ -100,6 +112,7 @@ METRICS: Mapping[str, MetricWords] = {
         "wrong→wrong / (wrong→wrong + wrong→right)",
         "Backward error compatibility: share of the pairs wrong before that are wrong still.",
         "Srivastava et al. 2020",
+        "Backward error compatibility",
     ),
     "noise_floor": MetricWords(
         "Noise floor",
@@ -268,6 +281,22 @@ def apart(value: float, limit: float, unit: Unit, decimals: int = 3) -> str:
         if value == limit or f"{value * 100:.{places}f}" != f"{limit * 100:.{places}f}":
             return write(value, places)
     return write(value, 10)
+
+
+def short_digests(text: str) -> str:
+    """Each long digest by its beginning, for sentences; the page has the whole ones in tables."""
+    return _DIGEST.sub(lambda match: f"{match[0][:SHOWN_OF_A_DIGEST]}…", text)
+
+
+_DIGEST = re.compile(r"\b[0-9a-fA-F]{32,}\b…?")
+SHOWN_OF_A_DIGEST = 12
+
+
+def sentence(text: str, names: Iterable[str] = ()) -> str:
+    """With a capital letter, unless it begins with a name, which stays as it is."""
+    if any(name and text.startswith((f"{name}:", f"{name} [")) for name in names):
+        return text
+    return text[:1].upper() + text[1:]
 
 
 def limit_text(limit: float, unit: Unit) -> str:

@@ -60,7 +60,7 @@ def find(store: Store, comparison_id: str) -> list[SavedCandidate]:
         """SELECT comparison_id, name, role, about, cost, is_about, control_of, noise FROM candidates
         WHERE mending_id = (SELECT mending_id FROM candidates JOIN comparisons m
                 ON m.comparison_id = mending_id
-            WHERE candidates.comparison_id = ? ORDER BY m.created_at DESC, m.rowid DESC LIMIT 1)
+            WHERE candidates.comparison_id = ? ORDER BY m.rowid DESC LIMIT 1)
         ORDER BY place""",
         [comparison_id],
     )

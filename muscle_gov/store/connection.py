@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from muscle_gov.errors import StoreError
+from muscle_gov.store.foreign import LOCKED, refuse_strange
 from muscle_gov.store.schema import migrate, pending
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Store:
         try:
             yield
         except duckdb.Error as error:
-            raise StoreError(_sentence(self.path, error)) from error
+            raise StoreError(sentence_of(self.path, error)) from error
         except RuntimeError as error:
             if "interrupted" in str(error):  # how DuckDB passes on a Ctrl-C
                 raise KeyboardInterrupt from error
@@ -112,23 +113,32 @@ def _bound(parameters: Sequence[Any]) -> list[Any]:
 
 @contextmanager
 def open_store(
-    path: Path | str = DEFAULT_STORE, read_only: bool = False, make: bool = True
+    path: Path | str = DEFAULT_STORE,
+    read_only: bool = False,
+    make: bool = True,
+    is_foreign: bool = False,
 ) -> Iterator[Store]:
     """Open the store at `path` (made if it is not there), or a passing one for `:memory:`.
 
-    Raises StoreError if it is locked, newer than this program, no store at all, or, for `read_only`
-    or `make=False`, not there.
+    `is_foreign`: whoever made the file is not trusted. It is opened read-only, may hold nothing but what
+    a new store holds, and reaches no other file from the first moment on. Raises StoreError if it is
+    locked, newer than this program, no store at all, or, for `read_only` or `make=False`, not there.
     """
     import duckdb
 
     name = str(path)
     in_memory = name == IN_MEMORY
+    read_only = read_only or is_foreign
     if not in_memory:
         _check_place(Path(name), read_only or not make)
+    if is_foreign:
+        refuse_strange(Path(name))
     try:
-        connection = duckdb.connect(name, read_only=read_only and not in_memory)
+        connection = duckdb.connect(
+            name, read_only=read_only and not in_memory, config=LOCKED if is_foreign else {}
+        )
     except duckdb.Error as error:
-        raise StoreError(_sentence(name, error)) from error
+        raise StoreError(sentence_of(name, error)) from error
     store = Store(connection, name)
     try:
         for setting in SETTINGS:
@@ -160,7 +170,8 @@ def _check_place(path: Path, must_exist: bool) -> None:
 _HOLDER = re.compile(r"lock is held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)")
 
 
-def _sentence(path: str, error: Exception) -> str:
+def sentence_of(path: str, error: Exception) -> str:
+    """What an error of DuckDB means to a person."""
     text = " ".join(str(error).split())
     holder = _HOLDER.search(text)
     if holder:

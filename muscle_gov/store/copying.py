@@ -41,7 +41,7 @@ _OF_RUNS = {
 }
 _COMPARED = "comparison_id IN (SELECT unnest(?::VARCHAR[]))"
 _OF_COMPARISONS = {
-    # the order of rows given in one second is that in which they were kept
+    # the newest is what was kept last, so the copy keeps their order
     name: f"SELECT * FROM {name} WHERE {_COMPARED} ORDER BY rowid"
     for name in ("comparisons", "compared_runs", "comparison_runs", "measures", "verdicts", "candidates")
 } | {"events": "SELECT * FROM events WHERE details ->> 'comparison' IN (SELECT unnest(?::VARCHAR[]))"}
@@ -64,6 +64,8 @@ def copy_comparison(
                 copy.insert(f"INSERT INTO {name} SELECT * FROM batch", store.arrow(sql, [runs]))
             for name, sql in _OF_COMPARISONS.items():
                 copy.insert(f"INSERT INTO {name} SELECT * FROM batch", store.arrow(sql, [ids]))
+            # what is in the copy follows from the comparison, so that all of it can be digested
+            copy.run("UPDATE migrations SET applied_at = (SELECT max(created_at) FROM comparisons)")
         for run in runs:
             with copy.transaction():
                 for name, sql in _OF_RUN.items():

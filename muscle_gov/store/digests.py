@@ -81,13 +81,10 @@ def of_rows(store: Store, labels: Mapping[int, str]) -> Any:
 
 
 def of_tables(store: Store) -> dict[str, Digest]:
-    """Table → digest of all its rows with all their columns, the store's own numbers among them.
-
-    That of the migrations, which tells when this very file was made, is left out.
-    """
+    """Table → digest of all its rows with all their columns, the store's own numbers among them."""
     names = store.rows(
         """SELECT table_name FROM duckdb_tables() WHERE NOT temporary AND NOT internal
-        AND table_name <> 'migrations' ORDER BY table_name"""
+        ORDER BY table_name"""
     )
     found = {}
     for (name,) in names:

@@ -3,13 +3,17 @@
 Two answers are to the same question only if model, suite and prompt are the same and so is all that
 the task's set-up says; else a difference is the set-up's and tells nothing of the item. What is no
 answer (an error, an unscored one) differs from none.
+
+Where a comparison is judged, its own flips must not prove that its items are flaky: answers of the two
+sides are never held against each other, whatever the models are called, nor is a log that is a side's
+own, read again elsewhere.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -84,13 +88,15 @@ def flaky_items(
     model: str | None = None,
     instances: Collection[int] | None = None,
     known_by: datetime | None = None,
+    judged: bool = False,
 ) -> list[FlakyItem]:
     """Flaky items, those that differ most often first.
 
     `suite` and `model` are names or shell patterns; `instances` looks at these alone; `known_by` (UTC)
-    looks at runs that were there by then.
+    looks at runs that were there by then; `judged` keeps the sides of the comparison at hand apart.
     """
-    if not _note_runs(store, suite, model, known_by):
+    apart = _apart(store) if judged else _Apart()
+    if not _note_runs(store, suite, model, known_by, apart):
         return []
     chosen, parameters = "", []
     if instances is not None:
@@ -103,7 +109,48 @@ def flaky_items(
     ]
 
 
-def _note_runs(store: Store, suite: str | None, model: str | None, known_by: datetime | None) -> bool:
+@dataclass(frozen=True)
+class _Apart:
+    """What keeps the sides of a comparison apart."""
+
+    sides: Mapping[int, str] = field(default_factory=dict)
+    """Run → its side."""
+    both: frozenset[int] = frozenset()
+    """Models that are on both sides: their runs are held against none of the other side."""
+    left_out: frozenset[int] = frozenset()
+    """Runs whose log is a log of the other side, or of a side if they are of none."""
+
+
+def _apart(store: Store) -> _Apart:
+    runs = store.rows("SELECT run_id, model_id, import_id FROM runs WHERE finished_at IS NOT NULL")
+    logs = {
+        import_id: frozenset(source["sha256"] for source in json.loads(sources))
+        for import_id, sources in store.rows("SELECT import_id, sources FROM imports")
+    }
+    given = store.rows("SELECT DISTINCT run_id, side FROM sides ORDER BY run_id, side")
+    sides = dict(given)
+    twice = {run_id for run_id, _ in given if (run_id, "old") in given and (run_id, "new") in given}
+    models: dict[str, set[int]] = {"old": set(), "new": set()}
+    read_by: dict[str, set[tuple[str, int]]] = {}
+    for run_id, model_id, import_id in runs:
+        if side := sides.get(run_id):
+            models[side].add(model_id)
+            for digest in logs[import_id]:
+                read_by.setdefault(digest, set()).add((side, import_id))
+    # one log that holds several models is read once, and then it is no copy of itself
+    left_out = {
+        run_id
+        for run_id, _, import_id in runs
+        for digest in logs[import_id]
+        for side, other in read_by.get(digest, ())
+        if other != import_id and side != sides.get(run_id)
+    }
+    return _Apart(sides, frozenset(models["old"] & models["new"]), frozenset(left_out | twice))
+
+
+def _note_runs(
+    store: Store, suite: str | None, model: str | None, known_by: datetime | None, apart: _Apart
+) -> bool:
     """Fill `asked_alike` with the runs that can show flakiness; False if there are none."""
     rows = store.rows(
         """SELECT run_id, suite_id, model_id, header, n_repeats FROM runs
@@ -112,13 +159,16 @@ def _note_runs(store: Store, suite: str | None, model: str | None, known_by: dat
             AND (? IS NULL OR s.name GLOB ?) AND (? IS NULL OR m.name GLOB ?) ORDER BY run_id""",
         [known_by, known_by, suite, suite, model, model],
     )
-    groups: dict[tuple[int, int, str], list[tuple[int, int]]] = {}
+    groups: dict[tuple[int, int, str, str | None], list[tuple[int, int]]] = {}
     for run_id, suite_id, model_id, header, repeats in rows:
-        group = groups.setdefault((suite_id, model_id, _set_up(json.loads(header))), [])
+        if run_id in apart.left_out:
+            continue
+        side = apart.sides.get(run_id) if model_id in apart.both else None
+        group = groups.setdefault((suite_id, model_id, _set_up(json.loads(header)), side), [])
         group.append((run_id, repeats))
     found = [
         (run_id, suite_id, model_id, same)
-        for same, ((suite_id, model_id, _), runs) in enumerate(groups.items())
+        for same, ((suite_id, model_id, _, _), runs) in enumerate(groups.items())
         if len(runs) > 1 or runs[0][1] > 1
         for run_id, _ in runs
     ]

@@ -199,7 +199,26 @@ def list_flips(store: Store, pairs: Sequence[SuitePair]) -> dict[str, int]:
     return {kind: rows[kind] for kind in KINDS if kind in rows}
 
 
+def where_flips_are(store: Store) -> dict[str, list[str]]:
+    """Suites, kinds and `tag=value` slices that the listed flips are in, those of most flips first."""
+    counted = {
+        "suites": "SELECT suite AS name FROM listed",
+        "kinds": "SELECT kind::VARCHAR AS name FROM listed",
+        "slices": """SELECT tag || '=' || value AS name
+            FROM listed JOIN slice_tags USING (suite_id, instance_id)""",
+    }
+    return {
+        what: [
+            row[0]
+            for row in store.rows(f"SELECT name FROM ({sql}) GROUP BY name ORDER BY count(*) DESC, name")
+        ]
+        for what, sql in counted.items()
+    }
+
+
 _IN_SLICE = "SELECT instance_id FROM slice_tags WHERE tag || '=' || value = ?"
+_IN_OLD_SLICE = """SELECT t.instance_id FROM side_tags t JOIN suites s USING (suite_id)
+    WHERE t.side = 'old' AND s.name = l.suite AND t.tag || '=' || t.value = ?"""
 _HAS_KEY = "(old_run, instance_id) IN (SELECT (run_id, instance_id) FROM instances WHERE key = ?)"
 _CONTAINS = "contains(lower(concat_ws(' ', {texts})), lower(?))"
 _ANSWERS = f"""(SELECT (run_id, instance_id) FROM prediction_texts
@@ -212,8 +231,8 @@ _HAS_TEXT = f"""((old_run, instance_id) IN (SELECT (run_id, instance_id) FROM in
 
 
 def waived_instances(store: Store, suite: str, key: str | None, slice_: str | None) -> list[int]:
-    """Instances of a suite with this key, or in this slice, that flipped for the worse."""
-    condition = _HAS_KEY if key is not None else f"l.instance_id IN ({_IN_SLICE})"
+    """Instances of a suite with this key, or in this slice by the old log, that flipped for the worse."""
+    condition = _HAS_KEY if key is not None else f"l.instance_id IN ({_IN_OLD_SLICE})"
     sql = f"""SELECT l.instance_id FROM listed l
         WHERE l.suite = ? AND l.kind IN ('negative', 'loss', 'wrong_to_wrong') AND {condition}"""
     return [row[0] for row in store.rows(sql, [suite, key if key is not None else slice_])]

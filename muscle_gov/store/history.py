@@ -115,7 +115,7 @@ def past_comparisons(store: Store) -> list[PastComparison]:
 def _verdicts(store: Store) -> dict[str, list[GivenVerdict]]:
     rows = store.rows(
         """SELECT comparison_id, given_at, status, reason, policy, policy_digest, waivers, rules
-        FROM verdicts ORDER BY given_at, rowid"""
+        FROM verdicts ORDER BY rowid"""
     )
     found: dict[str, list[GivenVerdict]] = {}
     for id_, given, status, reason, policy, digest, waivers, rules in rows:
@@ -152,7 +152,7 @@ def _candidates(store: Store) -> dict[str, _Candidate]:
     """comparison → (role, mending, name, noise), of the newest mending that it is part of."""
     rows = store.rows(
         """SELECT k.comparison_id, role, mending_id, name, noise FROM candidates k
-        JOIN comparisons m ON m.comparison_id = mending_id ORDER BY m.created_at, m.rowid, place"""
+        JOIN comparisons m ON m.comparison_id = mending_id ORDER BY m.rowid, place"""
     )
     found: dict[str, _Candidate] = {}
     for id_, role, mending, name, noise in rows:

@@ -80,11 +80,24 @@ def pairs_of_suites(store: Store) -> Mapping[str, int]:
 
 
 def pairs_of_slices(store: Store, suite: str, slices: Sequence[str]) -> int:
-    """Pairs with a score on both sides that lie in any of these slices of a suite."""
+    """Pairs with a score on both sides that the old log puts into any of these slices of a suite."""
     sql = f"""SELECT count(DISTINCT p.instance_id) FROM {_PAIRS} p
-        JOIN suites s USING (suite_id) JOIN slice_tags t USING (suite_id, instance_id)
-        WHERE s.name = ? AND t.tag || '=' || t.value IN (SELECT unnest(?::VARCHAR[]))"""
+        JOIN suites s USING (suite_id) JOIN side_tags t USING (suite_id, instance_id)
+        WHERE t.side = 'old' AND s.name = ? AND t.tag || '=' || t.value IN (SELECT unnest(?::VARCHAR[]))"""
     return int(store.rows(sql, [suite, list(slices)])[0][0])
+
+
+def otherwise_tagged(store: Store, suite: str, slice_: str) -> int:
+    """Pairs of a suite that one log alone puts into a slice; none where the new one has no such tag."""
+    rows = store.rows(
+        f"""SELECT DISTINCT t.side, t.instance_id, t.tag || '=' || t.value = ? FROM side_tags t
+        JOIN suites s USING (suite_id) JOIN {_PAIRS} p USING (suite_id, instance_id)
+        WHERE s.name = ? AND starts_with(?, t.tag || '=')""",
+        [slice_, suite, slice_],
+    )
+    inside = {side: {i for of, i, is_in in rows if of == side and is_in} for side in ("old", "new")}
+    has_tag = any(side == "new" for side, _, _ in rows)
+    return len(inside["old"] ^ inside["new"]) if has_tag else 0
 
 
 def compared_suites(store: Store) -> set[str]:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from muscle_gov.data import BINARY_CELLS, GRADED_CELLS
+from muscle_gov.errors import InputError
+from muscle_gov.store import columns as arrow
 from muscle_gov.store.pairing_sql import (
     JUDGED,
     OF_BOTH_LOGS,
@@ -135,7 +137,7 @@ def sum_cells(
     suite = f"{ALL_SUITES}::BIGINT" if pooled else "p.suite_id"
     group = [
         f"{suite} AS suite_id",
-        *(("t.tag", "t.value") if by_tag else ("NULL AS tag", "NULL AS value")),
+        *(("t.tag", "t.value") if by_tag else ("NULL::VARCHAR AS tag", "NULL::VARCHAR AS value")),
     ]
     source = f"pairs_{first.kind} p"
     if by_tag:
@@ -144,10 +146,12 @@ def sum_cells(
     where = f"p.suite_id IN ({_ids(pairs)}) AND {JUDGED[first.kind]}"
     head = f"SELECT {', '.join(group)}, p.suite_id AS s, p.instance_id"
     inner = f"{head}, {columns}, 1 AS n FROM {source} WHERE {where}"
-    scales = _scales(store, inner, cells) if _is_crossed(first) else None
-    if scales is not None:
+    shifts = _shifts(store, inner, cells) if _is_crossed(first) else None
+    if shifts is not None:
         columns = ", ".join(f"(p.{cell} * k.k_{cell})::HUGEINT AS {cell}" for cell in cells)
-        inner = f"SELECT p.* REPLACE ({columns}) FROM ({inner}) p JOIN {scales} USING (suite_id)"
+        inner = f"""SELECT p.* REPLACE ({columns}) FROM ({inner}) p
+            JOIN scales k ON k.suite_id = p.suite_id AND k.tag IS NOT DISTINCT FROM p.tag
+            AND k.value IS NOT DISTINCT FROM p.value"""
     if first.has_clusters:
         source = f"""({inner}) p LEFT JOIN pair_clusters i
             ON i.suite_id = p.s AND i.instance_id = p.instance_id"""
@@ -159,7 +163,8 @@ def sum_cells(
             f"SELECT p.suite_id, p.tag, p.value, p.s, {unit}, {sums}, count(*) AS n "
             f"FROM {source} GROUP BY ALL"
         )
-    return [_cell_sums(row, cells) for row in store.rows(_outer(inner, cells, first, scales), ())]
+    rows = store.rows(_outer(inner, cells, first, shifts is not None), ())
+    return [_cell_sums(row, cells, (shifts or {}).get(tuple(row[:3]))) for row in rows]
 
 
 def _is_crossed(pair: SuitePair) -> bool:
@@ -167,62 +172,97 @@ def _is_crossed(pair: SuitePair) -> bool:
     return pair.has_clusters or pair.has_repeats or pair.kind == "graded"
 
 
-def _scales(store: Store, inner: str, cells: Sequence[str]) -> str:
-    """A table `k` (suite_id and a factor for each cell) that makes whole numbers of cells.
+BITS = 120
+"""Of the sums of one group, in whole numbers. A HUGEINT has 127 bits, a float 53 of its own, so that up
+to 2^47 times less than the largest cell no bit of a cell is lost in a million pairs."""
+
+
+def _shifts(
+    store: Store, inner: str, cells: Sequence[str]
+) -> Mapping[tuple[Any, ...], Mapping[str, int]]:
+    """Group → cell → power of two that makes whole numbers of the cell; `scales` holds the factors.
 
     Sums of floats hang on their order, which threads do not keep; sums of whole numbers do not. Each
-    factor is a power of two such that neither the sum of a cell nor that of a product leaves 127 bits.
+    group that is summed has factors of its own: one huge score elsewhere must not make its cells small.
     """
     sizes = ", ".join(f"max(abs({cell}))" for cell in cells)
-    rows = store.rows(f"SELECT suite_id, count(*), {sizes} FROM ({inner}) GROUP BY suite_id")
-    told = [
-        ", ".join([f"{suite_id}::BIGINT", *(_factor(n * float(size or 0)) for size in most)])
-        for suite_id, n, *most in rows
-    ]
-    values = ", ".join(f"({one})" for one in told) or f"({', '.join(['NULL'] * (len(cells) + 1))})"
-    return f"(VALUES {values}) k(suite_id, {', '.join(f'k_{cell}' for cell in cells)})"
+    rows = store.rows(
+        f"SELECT suite_id, tag, value, count(*), {sizes} FROM ({inner}) GROUP BY suite_id, tag, value"
+    )
+    shifts = {
+        (suite_id, tag, value): dict(
+            zip(cells, (_shift(n, float(size or 0)) for size in most), strict=True)
+        )
+        for suite_id, tag, value, n, *most in rows
+    }
+    factors = ", ".join(f"k_{cell} DOUBLE" for cell in cells)
+    store.run(
+        f"CREATE OR REPLACE TEMP TABLE scales (suite_id BIGINT, tag VARCHAR, value VARCHAR, {factors})"
+    )
+    if shifts:
+        known = [[*group, *(2.0 ** by[cell] for cell in cells)] for group, by in shifts.items()]
+        kinds = ["int64", "string", "string", *["float64"] * len(cells)]
+        names = ["suite_id", "tag", "value", *(f"k_{cell}" for cell in cells)]
+        batch = arrow.table(list(zip(*known, strict=True)), kinds, names)
+        store.insert("INSERT INTO scales SELECT * FROM batch", batch)
+    return shifts
 
 
-def _factor(total: float) -> str:
-    """A power of two that brings what is at most `total` below 2^60."""
-    exponent = math.frexp(total)[1] if total > 0 else 0
-    return f"{2.0 ** max(-900, min(60 - exponent, 900))!r}::DOUBLE"
+def _shift(n: int, most: float) -> int:
+    """The power of two that brings n cells of at most `most` below 2^BITS when they are added."""
+    if not math.isfinite(most):
+        raise InputError(
+            "two scores of one instance are further apart than numbers reach (1.8e308); "
+            "such scores cannot be compared: give them in another unit"
+        )
+    # no float is larger than 2^1024: where all cells are below 1e-265 they keep fewer bits
+    return min(BITS - n.bit_length() - math.frexp(most)[1], 1023)
 
 
-def _outer(inner: str, cells: Sequence[str], pair: SuitePair, scales: str | None) -> str:
+def _outer(inner: str, cells: Sequence[str], pair: SuitePair, is_scaled: bool) -> str:
+    """Totals, and products of units in 2^-BITS, so that their sum stays below 2^BITS too."""
     if pair.has_clusters:
         counts = [f"sum(has_{cell})" for cell in cells]
     else:
         counts = [f"count({cell})" for cell in cells]
-    if scales is None:
-        source, totals, products = f"({inner})", [f"sum({cell})" for cell in cells], []
-    else:
-        source = f"({inner}) c JOIN {scales} USING (suite_id)"
-        totals = [f"sum(c.{cell})::DOUBLE / any_value(k.k_{cell})" for cell in cells]
+    totals, products = [f"sum({cell})" for cell in cells], []
+    if is_scaled:
         products = [
-            f"sum(c.{a} * c.{b})::DOUBLE / any_value(k.k_{a}) / any_value(k.k_{b})"
+            f"sum(({a}::DOUBLE * {b}::DOUBLE * {2.0**-BITS!r}::DOUBLE)::HUGEINT)"
             for a, b in _crosses(cells)
         ]
     chosen = ", ".join(["sum(n)", "count(*)", *counts, *totals, *products])
     return (
-        f"SELECT suite_id, tag, value, {chosen} FROM {source} GROUP BY suite_id, tag, value "
+        f"SELECT suite_id, tag, value, {chosen} FROM ({inner}) GROUP BY suite_id, tag, value "
         "ORDER BY suite_id, tag, value"
     )
+
+
+def _number(whole: int | None, shift: int) -> float:
+    """What a sum of whole numbers stands for."""
+    try:
+        return math.ldexp(whole or 0, -shift)
+    except OverflowError:  # more than floats reach: no interval holds it, so it is never a pass
+        return math.copysign(math.inf, whole or 0)
 
 
 def _crosses(cells: Sequence[str]) -> list[tuple[str, str]]:
     return [(a, b) for i, a in enumerate(cells) for b in cells[i:]]
 
 
-def _cell_sums(row: tuple[Any, ...], cells: Sequence[str]) -> CellSums:
+def _cell_sums(
+    row: tuple[Any, ...], cells: Sequence[str], shifts: Mapping[str, int] | None
+) -> CellSums:
     suite_id, tag, value, n, units, *rest = row
     width = len(cells)
     counts, totals, products = rest[:width], rest[width : 2 * width], rest[2 * width :]
     whole = [cell for cell, count in zip(cells, counts, strict=True) if count == n]
-    sums = {c: float(t or 0) for c, t in zip(cells, totals, strict=True) if c in whole}
+    by = shifts or dict.fromkeys(cells, 0)
+    sums = {c: _number(t, by[c]) for c, t in zip(cells, totals, strict=True) if c in whole}
     if products:
         crossed = zip(_crosses(cells), products, strict=True)
-        moments = {(a, b): float(p or 0) for (a, b), p in crossed if a in whole and b in whole}
+        known = [((a, b), p) for (a, b), p in crossed if a in whole and b in whole]
+        moments = {(a, b): _number(p, by[a] + by[b] - BITS) for (a, b), p in known}
     else:
         # each pair is in exactly one cell, so the products are the counts themselves
         moments = {(cell, cell): total for cell, total in sums.items()}

@@ -139,6 +139,9 @@ OF_BOTH_LOGS = (
     # an instance is in every slice that either log puts it in
     """CREATE OR REPLACE TEMP TABLE slice_tags AS
     SELECT DISTINCT s.suite_id, t.instance_id, t.tag, t.value FROM tags t JOIN sides s USING (run_id)""",
+    # but an exception covers what the old log calls so: the new one must not widen it
+    """CREATE OR REPLACE TEMP VIEW side_tags AS
+    SELECT s.suite_id, s.side, t.instance_id, t.tag, t.value FROM tags t JOIN sides s USING (run_id)""",
     # and in the cluster of the old log, or of the new one where the old one knows of none
     """CREATE OR REPLACE TEMP TABLE pair_clusters AS SELECT s.suite_id, i.instance_id,
         coalesce(arg_min(i.cluster, s.place) FILTER (s.side = 'old'),

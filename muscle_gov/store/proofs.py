@@ -54,8 +54,11 @@ def runs_of(store: Store, comparison_id: str) -> list[ProvedRun]:
 
 def judged_at(store: Store, comparison_id: str) -> str | None:
     """When the newest verdict was given, UTC, ISO 8601; None if there is none."""
-    rows = store.rows("SELECT max(given_at) FROM verdicts WHERE comparison_id = ?", [comparison_id])
-    return f"{rows[0][0].isoformat()}Z" if rows[0][0] is not None else None
+    rows = store.rows(
+        "SELECT given_at FROM verdicts WHERE comparison_id = ? ORDER BY rowid DESC LIMIT 1",
+        [comparison_id],
+    )
+    return f"{rows[0][0].isoformat()}Z" if rows else None
 
 
 def versions_of(store: Store, comparison_id: str) -> dict[str, str]:
@@ -88,7 +91,7 @@ def kept_verdict(store: Store, comparison_id: str, given: str | None = None) -> 
     rows = store.rows(
         """SELECT given_at, status, reason, exit_code, rules FROM verdicts
         WHERE comparison_id = ? AND (?::VARCHAR IS NULL OR given_at = try_cast(? AS TIMESTAMP))
-        ORDER BY given_at DESC, rowid DESC LIMIT 1""",
+        ORDER BY rowid DESC LIMIT 1""",
         [comparison_id, moment, moment],
     )
     if not rows:

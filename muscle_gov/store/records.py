@@ -51,6 +51,8 @@ class SavedPolicy:
     quarantine: Sequence[Mapping[str, Any]] = ()
     edition: int = 1
     """Of what tiers and waivers mean: verdicts from before this was counted are of the first."""
+    command: str | None = None
+    """The command line that gave the verdict; None if it was not kept."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +69,7 @@ class HistoryRow:
     earlier: tuple[str, ...]
     """Verdicts given before it, the oldest first."""
     suites: int
+    """How many were measured; those that `--suite` left out are not counted."""
     suite: str | None
     """Whose figures these are: `(all)`, or the worst suite where there is no total."""
     n_pairs: int | None
@@ -193,10 +196,11 @@ def _measures(comparison: Comparison) -> Any:
 
 
 def save_verdict(store: Store, comparison_id: str, verdict: Verdict, policy: Any, waivers: Any) -> None:
-    """Keep a verdict; earlier ones on the same comparison stay.
+    """Keep a verdict; earlier ones on the same comparison stay, and the newest is that which was kept
+    last, whatever the clocks of the machines said.
 
-    `policy` is a mapping with `gate`, `allow`, `quarantine`, `today` and `edition`, or None where
-    nothing was judged; `waivers` a list of mappings.
+    `policy` is a mapping with `gate`, `allow`, `quarantine`, `today`, `edition` and `command`, or None
+    where nothing was judged; `waivers` a list of mappings.
     """
     rules = json.dumps([dataclasses.asdict(rule) for rule in verdict.rules])
     with store.transaction():
@@ -230,7 +234,7 @@ def find_comparison(store: Store, wanted: str | None) -> SavedComparison:
         WHERE (? IS NULL AND comparison_id NOT IN
                 (SELECT comparison_id FROM candidates WHERE NOT is_about))
             OR starts_with(comparison_id, ?)
-        ORDER BY created_at DESC, rowid(c) DESC LIMIT 2""".replace("rowid(c)", "c.rowid"),
+        ORDER BY c.rowid DESC LIMIT 2""",
         [wanted, wanted],
     )
     if not rows:
@@ -275,7 +279,7 @@ def last_policy(store: Store, comparison_id: str) -> SavedPolicy | None:
     """What the newest verdict was given by; None if it was never judged."""
     rows = store.rows(
         """SELECT policy, waivers, given_at FROM verdicts WHERE comparison_id = ?
-        ORDER BY given_at DESC, rowid DESC LIMIT 1""",
+        ORDER BY rowid DESC LIMIT 1""",
         [comparison_id],
     )
     if not rows or rows[0][0] is None:
@@ -289,6 +293,7 @@ def last_policy(store: Store, comparison_id: str) -> SavedPolicy | None:
         date.fromisoformat(policy["today"]) if "today" in policy else rows[0][2].date(),
         policy.get("quarantine", ()),
         policy.get("edition", 1),
+        policy.get("command"),
     )
 
 
@@ -299,15 +304,15 @@ def history(store: Store, model: str | None = None) -> list[HistoryRow]:
     """
     rows = store.rows(
         """SELECT c.comparison_id, c.created_at, o.name, n.name, v.status, v.reason,
-            coalesce(v.earlier, []), (SELECT count(*) FROM compared_runs r
-                WHERE r.comparison_id = c.comparison_id),
+            coalesce(v.earlier, []), (SELECT count(DISTINCT s.suite) FROM measures s
+                WHERE s.comparison_id = c.comparison_id AND s.slice IS NULL AND s.suite <> '(all)'),
             m.suite, m.n, m.value, m.high, d.value, (SELECT any_value(role) FROM candidates k
                 WHERE k.comparison_id = c.comparison_id AND role <> 'update')
         FROM comparisons c
         JOIN models o ON o.model_id = c.old_model_id JOIN models n ON n.model_id = c.new_model_id
-        LEFT JOIN (SELECT comparison_id, last(status ORDER BY given_at, place) AS status,
-                last(reason ORDER BY given_at, place) AS reason,
-                list(status ORDER BY given_at, place)[:-2] AS earlier
+        LEFT JOIN (SELECT comparison_id, last(status ORDER BY place) AS status,
+                last(reason ORDER BY place) AS reason,
+                list(status ORDER BY place)[:-2] AS earlier
             FROM (SELECT *, rowid AS place FROM verdicts) GROUP BY comparison_id) v USING (comparison_id)
         LEFT JOIN (SELECT * FROM measures WHERE slice IS NULL AND metric IN ('nfr', 'regression_rate')
             QUALIFY row_number() OVER (PARTITION BY comparison_id
@@ -315,7 +320,7 @@ def history(store: Store, model: str | None = None) -> list[HistoryRow]:
         LEFT JOIN measures d ON d.comparison_id = c.comparison_id AND d.suite = m.suite
             AND d.slice IS NULL AND d.metric IN ('accuracy_delta', 'score_delta')
         WHERE ? IS NULL OR o.name GLOB ? OR n.name GLOB ?
-        ORDER BY c.created_at DESC, c.rowid DESC""",
+        ORDER BY c.rowid DESC""",
         [model, model, model],
     )
     names = [field.name for field in dataclasses.fields(HistoryRow)]

@@ -23,17 +23,22 @@ def value_of(figures: SuiteFigures, metric: str) -> float | None:
 
 
 def figure(figures: SuiteFigures, metric: str) -> str:
-    """`57.6 % [53.4, 61.8]`, changes in points; scores on a scale keep their own unit."""
+    """`57.6 % [53.4, 61.8]`, `+2.1 pp [−0.3, +4.5]`; scores on a scale keep their own unit."""
     measure = figures.measures.get(metric)
     if measure is None or measure.value is None:
         return "∅"
     write, unit = (percent, " %") if not metric.startswith("score_") else (number, "")
     if metric == "accuracy_delta":
         unit = " pp"
-    text = f"{write(measure.value)}{unit}"
+    is_change = metric.endswith("_delta")
+
+    def signed(value: float) -> str:
+        return ("+" if is_change and value > 0 else "") + write(value)
+
+    text = f"{signed(measure.value)}{unit}"
     if measure.low is None or measure.high is None:
         return text
-    return f"{text} [{write(measure.low)}, {write(measure.high)}]"
+    return f"{text} [{signed(measure.low)}, {signed(measure.high)}]"
 
 
 def number(value: float) -> str:

@@ -21,7 +21,7 @@ SENTENCE = 400
 
 
 # words that no renderer takes for anything but words ...
-_PLAIN = re.compile(r"(?:[^\W_]|[%.,;:()'\"’“”/→…–—≤≥±×·?∅-])*")
+_PLAIN = re.compile(r"(?:[^\W_]|[%.,;:()'\"’“”/→…–—≤≥±×·?∅−-])*")
 # ... unless they are links, emoji, commits or issues to it
 _RISKY = re.compile(r":\S|[^\W\d_]\.[^\W\d_]|^www\.|[^\W\d_]-\d|^[0-9a-f]{7,64}$", re.IGNORECASE)
 _WRAPPED = re.compile(r"(\(*)(.*?)([),;:.…]*)", re.DOTALL)

@@ -1,4 +1,4 @@
-"""What a rule, a waiver and a quarantined item are called, alike in every format for machines.
+"""What a rule, a waiver and a quarantined item are called, alike in every format but the page.
 
 Plain text: whoever puts it into a format makes it inert there.
 """
@@ -27,11 +27,19 @@ _REFUSED: Mapping[str, str] = {
 
 
 def rule_title(rule: Rule) -> str:
-    """`nfr at most 0.05`, `must not regress: refusals`, or the rule's own name."""
+    """`NFR at most 5 %`, `must not regress: refusals`, or the rule's own name; as on the page, but that
+    all spaces are plain ones, since programs compare these names."""
+    # the page's words are loaded when there is a rule to be told
+    from muscle_gov.report.words import THIN, limit_text, words_of
+
     if rule.metric == LISTED:
         return f"must not regress: {rule.name or 'list'}"
+    if rule.name:
+        return rule.name
+    metric = words_of(rule.metric)
     side, limit = ("at most", rule.max) if rule.max is not None else ("at least", rule.min)
-    return rule.name or f"{rule.metric} {side} {limit:.4g}"
+    told = "" if limit is None else f" {side} {limit_text(limit, metric.unit)}"
+    return f"{metric.title}{told}".replace(THIN, " ")
 
 
 def where(result: RuleResult) -> str:

@@ -34,9 +34,9 @@ SCHEMA_VERSION = 1
 SCHEMA_ID = f"urn:muscle-gov:schema:report:{SCHEMA_VERSION}"
 """Name of the schema, the same for as long as the version is."""
 _ADDED: Mapping[str, tuple[str, ...]] = {
-    "ReportDocument": ("candidates", "evidence"),
+    "ReportDocument": ("candidates", "evidence", "judged_by"),
     "Flip": ("size", "old_margin", "new_margin"),
-    "RuleResult": ("explanation", "place"),
+    "RuleResult": ("explanation", "place", "set_aside"),
     "Verdict": ("quarantined",),
     "Waiver": ("whole_suite",),
 }
@@ -123,7 +123,10 @@ class ReportDocument:
     verdict: Verdict
     comparison: Comparison
     command: str | None
-    """The command line that made it."""
+    """The command line that made the comparison."""
+    judged_by: str | None
+    """The command line that gave the verdict, which may be a later one than `command`. Null where
+    nothing was judged or it is not known; not there in older documents."""
     store: str | None
     """The file that the comparison is kept in."""
     candidates: tuple[CandidateDocument, ...]
@@ -151,6 +154,7 @@ def _head(report: Report) -> dict[str, Any]:
         "verdict": report.verdict,
         "comparison": report.comparison,
         "command": report.command,
+        "judged_by": report.judged_by,
         "store": report.store,
         "candidates": [_candidate(report, one) for one in report.candidates],
         "evidence": report.evidence,

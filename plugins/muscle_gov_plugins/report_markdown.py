@@ -129,6 +129,8 @@ def _foot(report: Report) -> str:
         facts.append(f"policy {span(verdict.policy_digest, 80)}")
     if report.command is not None:
         facts.append(f"command {span(report.command, 200)}")
+    if report.judged_by not in (None, report.command):
+        facts.append(f"judged by {span(report.judged_by, 200)}")
     return "\n---\n\n" + " · ".join(facts) + "\n"
 
 
@@ -165,7 +167,7 @@ def _rule_row(result: RuleResult) -> str:
 
 
 def rule_words(rule: Rule) -> str:
-    """`nfr at most 0.05`, or the rule's own name, and its tier where that is not `critical`."""
+    """`NFR at most 5 %`, or the rule's own name, and its tier where that is not `critical`."""
     title = prose(words.rule_title(rule), 2 * _NAME)
     return title + ("" if rule.tier == "critical" else f" *({rule.tier})*")
 

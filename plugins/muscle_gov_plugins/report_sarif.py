@@ -306,7 +306,8 @@ def _invocation(report: Report, left_out: int) -> dict[str, Any]:
         "executionSuccessful": True,
         "exitCode": report.verdict.exit_code,
         "exitCodeDescription": report.verdict.status.value,
-        "commandLine": parts.solid(report.command or ""),
+        # the exit code is that of the verdict, so the command line is too
+        "commandLine": parts.solid(report.judged_by or report.command or ""),
         "toolExecutionNotifications": told or None,
     }
     return {name: value for name, value in made.items() if value is not None}

@@ -122,6 +122,7 @@ const showFlips = (packed) => {
   }
 
   const number = (n) => n.toLocaleString("en");
+  const say = (text) => { find("f-said").textContent = text; };
 
   function draw() {
     const first = page * data.page;
@@ -148,6 +149,7 @@ const showFlips = (packed) => {
     draw();
     const wanted = Object.entries(values()).filter(([, value]) => value);
     const address = wanted.length ? `#flips?${new URLSearchParams(wanted)}` : "#flips";
+    say("");
     history.replaceState(null, "", address);
   }
 
@@ -190,17 +192,31 @@ const showFlips = (packed) => {
   function follow() {
     const fragment = location.hash.slice(1);
     if (fragment.startsWith("flips?")) {
-      const wanted = new URLSearchParams(fragment.slice(6));
-      clear();
-      for (const [name, input] of Object.entries(inputs)) input.value = wanted.get(name) ?? "";
-      if (inputs.sort.selectedIndex < 0) inputs.sort.value = "";
-      page = 0;
-      choose();
-      draw();
+      filterBy(new URLSearchParams(fragment.slice(6)));
       find("flips").scrollIntoView();
     } else if (byId.has(fragment)) {
+      say("");
       reveal(byId.get(fragment));
+    } else if (fragment.startsWith("flip-") && !find(fragment)) {
+      say("This flip is not on this page; muscle-gov flips lists all.");
+      find("flips").scrollIntoView();
     }
+  }
+
+  function filterBy(wanted) {
+    const unknown = [...wanted.keys()].some((name) => !Object.hasOwn(inputs, name)) ? ["filter"] : [];
+    clear();
+    for (const [name, input] of Object.entries(inputs)) {
+      input.value = wanted.get(name) ?? "";
+      if (input.selectedIndex < 0) { // a choice that the page does not offer
+        unknown.push(name === "sort" ? "order" : name);
+        input.value = "";
+      }
+    }
+    page = 0;
+    choose();
+    draw();
+    say(unknown.length ? `This page lacks what the address asks for (${unknown.join(", ")}); that is left out.` : "");
   }
 
   function reveal(flip) {
@@ -222,14 +238,14 @@ const showFlips = (packed) => {
     const text = what === "link" ? link : what === "tsv" ? flipTable.tsv(flip) : flipTable.json(flip.row);
     const done = await copyText(text);
     const name = { link: "the link", tsv: "the row", json: "the row as JSON" }[what];
-    find("f-said").textContent = done ? `Copied ${name} of ${flip.key}.`
-      : `This browser does not let a page copy; ${name} of ${flip.key} was not copied.`;
+    say(done ? `Copied ${name} of ${flip.key}.`
+      : `This browser does not let a page copy; ${name} of ${flip.key} was not copied.`);
   }
 
   function save(suffix, type, text) {
     const name = `flips-${data.comparison.replace(/[^\w.-]+/g, "-")}.${suffix}`;
     saveText(name, type, text);
-    find("f-said").textContent = `Saved ${number(shown.length)} flip${shown.length === 1 ? "" : "s"} to ${name}.`;
+    say(`Saved ${number(shown.length)} flip${shown.length === 1 ? "" : "s"} to ${name}.`);
   }
 
   function saveJson() {

@@ -51,6 +51,49 @@ def test_the_address_keeps_the_filter_over_a_reload(browser: Browser, file: Path
         assert page.input_value("#f-sort") == "key"
 
 
+def test_a_link_to_what_the_page_lacks_says_so(
+    browser: Browser, file: Path, held: list[dict[str, Any]]
+) -> None:
+    lacking = "This flip is not on this page; muscle-gov flips lists all."
+    with visiting(browser, file, fragment="#flip-000000000000") as visit:
+        ready(visit.page)
+        said = visit.page.locator("#f-said")
+        expect(said).to_have_text(lacking)
+        expect(said).to_have_attribute("role", "status")
+        expect(visit.page.locator("#flips")).to_be_in_viewport()
+        assert told(visit.page) == "Shown: 1 to 50 of 130."
+        # parts of the page that are called alike are no flips
+        visit.page.evaluate("location.hash = '#flips'")
+        visit.page.evaluate(f"location.hash = '#{held[3]['id']}'")
+        expect(said).to_have_text("")
+        visit.page.evaluate("location.hash = '#flip-list'")
+        expect(said).to_have_text("")
+        visit.page.evaluate("location.hash = '#flip-0'")
+        expect(said).to_have_text(lacking)
+        visit.page.select_option("#f-suite", "law")
+        expect(said).to_have_text("")
+
+
+@pytest.mark.parametrize(
+    ("asked", "lacks", "shown"),
+    [
+        ("kind=bogus", "kind", 130),
+        ("suite=law&kind=bogus&sort=size", "kind, order", 43),
+        ("colour=red", "filter", 130),
+        ("slice=<img src=x>", "slice", 130),
+        ("suite=law", "", 43),
+    ],
+)
+def test_a_link_that_filters_by_what_the_page_lacks_says_so(
+    browser: Browser, file: Path, asked: str, lacks: str, shown: int
+) -> None:
+    with visiting(browser, file, fragment=f"#flips?{asked}") as visit:
+        ready(visit.page)
+        text = f"This page lacks what the address asks for ({lacks}); that is left out." if lacks else ""
+        expect(visit.page.locator("#f-said")).to_have_text(text)
+        assert f" of {shown}" in told(visit.page)
+
+
 @pytest.mark.parametrize("has_clipboard", [True, False])
 def test_link_and_row_are_copied(
     browser: Browser, file: Path, held: list[dict[str, Any]], has_clipboard: bool
