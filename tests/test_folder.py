@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import random
 import shutil
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +29,7 @@ from muscle_gov.proof import verify
 from muscle_gov.proof.evidence import collect
 from muscle_gov.proof.signing import Trust
 from muscle_gov.settings import CompareSettings, Policy
-from muscle_gov.store import Store, candidates, open_store, records
+from muscle_gov.store import Store, candidates, history, open_store, proofs, records
 
 ALWAYS = {"manifest.json", "evidence.duckdb", "rows.parquet", "policy.json"}
 
@@ -418,3 +420,57 @@ def test_scales_repeats_and_clusters_are_verified(
     folders.write_folder(store, all_plugins(), report, tmp_path / "out")
     checks = verify.verify(tmp_path / "out", Trust(), plugins=all_plugins())
     assert [check for check in checks if check.outcome is verify.Outcome.FAILS] == []
+
+
+def test_sigterm_while_a_folder_is_written_leaves_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CI server that cancels a job sends it; rows with prompts and answers must not stay behind."""
+    with open_store(tmp_path / "store.duckdb") as store:
+        make(store, tmp_path / "first", tmp_path / "logs")
+    there: list[str] = []
+
+    def cancelled(*_: object) -> None:
+        there.extend(path.name for path in tmp_path.iterdir() if path.name.startswith(".out-"))
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("it went on")
+
+    monkeypatch.setattr(folders, "contents_of", cancelled)
+    ran = muscle_gov("report", "--store", "store.duckdb", "--folder", "out", cwd=tmp_path)
+    assert ran.code == 3
+    assert "interrupted; what was finished is kept, nothing is half-written" in ran.err
+    assert len(there) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "logs", "store.duckdb"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_the_newest_verdict_is_that_given_last_whatever_the_clock_says(tmp_path: Path) -> None:
+    """A later verdict from a machine whose clock is behind still counts, in the copy too."""
+    with open_store(tmp_path / "store.duckdb") as store:
+        id_ = make(store, tmp_path / "first", tmp_path / "logs").report.comparison.id
+    asked = ("--store", "store.duckdb")
+    ran = muscle_gov(
+        "gate", *asked, "--max", "nfr=0.01%", cwd=tmp_path, SOURCE_DATE_EPOCH="1500000000"
+    )
+    assert ran.code == 1
+    with open_store(tmp_path / "store.duckdb", read_only=True) as store:
+        given = store.rows("SELECT status FROM verdicts ORDER BY given_at")
+        assert given == [("FAIL",), ("PASS",)]  # by the clock the pass would be the newest
+        kept = proofs.kept_verdict(store, id_)
+        assert kept is not None
+        assert kept.status == "FAIL"
+        assert proofs.judged_at(store, id_) == kept.given == "2017-07-14T02:40:00Z"
+        assert records.history(store)[0].status == "FAIL"
+        assert records.history(store)[0].earlier == ("PASS",)
+        (past,) = history.past_comparisons(store)
+        assert [one.status for one in past.verdicts] == [Status.PASS, Status.FAIL]
+        policy = records.last_policy(store, id_)
+        assert policy is not None
+        assert policy.gate["rules"][0]["max"] == 0.0001
+    assert muscle_gov("report", *asked, "--folder", "out", "-q", cwd=tmp_path).code == 1
+    manifest = manifest_of(tmp_path / "out")
+    assert manifest["verdict"]["status"] == "FAIL"
+    with open_store(tmp_path / "out" / folders.STORE, read_only=True) as copy:
+        assert copy.rows("SELECT status FROM verdicts ORDER BY rowid") == [("PASS",), ("FAIL",)]
+    checks = verify.verify(tmp_path / "out", Trust(), tmp_path / "store.duckdb", all_plugins())
+    assert verify.holds(checks), checks

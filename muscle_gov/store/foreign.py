@@ -45,7 +45,7 @@ UNION ALL SELECT 'type', concat(schema_name, '.', type_name),
 UNION ALL SELECT 'sequence', concat(schema_name, '.', sequence_name), to_json([min_value::VARCHAR,
         max_value::VARCHAR, increment_by::VARCHAR, cycle::VARCHAR, comment, tags::VARCHAR])
     FROM duckdb_sequences() WHERE database_name = $1
-ORDER BY kind = 'column', ALL
+ORDER BY ALL
 """
 _MOST = 5
 
@@ -64,7 +64,8 @@ def refuse_strange(path: Path) -> None:
 def strange_entries(path: Path) -> Iterator[str]:
     """Each entry of the file's catalogue that a new store does not have so, and each that it lacks."""
     has, should = entries_of(path), _of_a_new_store()
-    for kind, name in dict.fromkeys([key for key in (*has, *should) if has.get(key) != should.get(key)]):
+    other = {key for key in (*has, *should) if has.get(key) != should.get(key)}
+    for kind, name in sorted(other, key=lambda key: (key[0] == "column", key)):  # tables say it first
         how = "is changed" if (kind, name) in has and (kind, name) in should else "is added"
         how = how if (kind, name) in has else "is missing"
         yield f"{kind} {one_line(name.removeprefix('main.'), 60)} {how}"
