@@ -44,9 +44,15 @@ class Aside:
     """What a reader of the exceptions must know beside what became of each."""
 
 
+def day_of(policy: Policy) -> date:
+    """The day by which exceptions end: the one that was asked for, else today."""
+    ends = [waiver.expires for waiver in policy.waivers]
+    return policy.today or clock.today([*ends, *(entry.expires for entry in policy.quarantine)])
+
+
 def set_aside(store: Store, policy: Policy) -> Aside:
     """Look at the exceptions and lists of a policy on the pairs and flips at hand; changes nothing."""
-    today = policy.today or clock.today(entry.expires for entry in (*policy.waivers, *policy.quarantine))
+    today = day_of(policy)
     sizes = items.pairs_of_suites(store) if policy.waivers or policy.quarantine else {}
     quarantined, kept_apart = _quarantine(store, policy, today, sizes)
     waivers, waived = _waive(store, policy.waivers, today, sizes)

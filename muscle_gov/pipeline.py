@@ -13,7 +13,7 @@ from typing import Any
 
 from muscle_gov import compare as comparing
 from muscle_gov import gate as gating
-from muscle_gov.aside import set_aside
+from muscle_gov.aside import day_of, set_aside
 from muscle_gov.comparability import RunFacts
 from muscle_gov.compare import Sides
 from muscle_gov.config import LiveModel, Update
@@ -304,12 +304,8 @@ def _judge(
 def _dated(policy: Policy) -> Policy:
     """The policy with the day on which it is judged and the time by which its evidence was known, so
     that what is kept is those very ones, and judging again sees what was seen."""
-    ends = [entry.expires for entry in (*policy.waivers, *policy.quarantine)]
-    return dataclasses.replace(
-        policy,
-        today=policy.today or clock.today(ends),
-        known_by=policy.known_by or clock.now(),
-    )
+    known_by = policy.known_by or clock.now()
+    return dataclasses.replace(policy, today=day_of(policy), known_by=known_by)
 
 
 def _keep(store: Store, judged: Judged, policy: Policy, allow: Sequence[str]) -> None:
@@ -319,7 +315,7 @@ def _keep(store: Store, judged: Judged, policy: Policy, allow: Sequence[str]) ->
             "gate": dataclasses.asdict(policy.gate),
             "allow": list(allow),
             "quarantine": [dataclasses.asdict(entry) for entry in policy.quarantine],
-            "today": (policy.today or clock.today()).isoformat(),
+            "today": day_of(policy).isoformat(),
             "edition": EDITION,
             "command": policy.given_by,
         }

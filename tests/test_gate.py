@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from helpers import Log, Result, all_plugins, binary_cells, compare, log, scored
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats as reference
 
 from muscle_gov import compare as comparing
@@ -148,6 +150,42 @@ def test_advisory_rules_take_nothing_from_the_deciding_ones() -> None:
 def test_a_supporting_rule_that_surely_does_not_hold_fails_the_gate() -> None:
     supporting = Rule(metric="nfr", max=0.1, tier="supporting")
     assert judge({"s": flips(100, 200)}, supporting).status == Status.FAIL
+
+
+ANY_RULES = st.lists(
+    st.builds(
+        Rule,
+        metric=st.just("nfr"),
+        max=st.sampled_from([0.005, 0.02, 0.05, 0.1, 0.9]),
+        suites=st.sampled_from([("a",), ("b",), ("c",), ("*",)]),
+        tier=st.sampled_from(["critical", "supporting", "supporting", "advisory"]),
+        confidence=st.sampled_from([0.9, 0.95]),
+    ),
+    max_size=12,
+)
+SUITES = {"a": flips(8, 200), "b": flips(16, 400), "c": flips(1, 300)}
+
+
+@given(ANY_RULES, ANY_RULES)
+def test_no_further_rule_turns_a_gate_that_does_not_pass_into_one_that_does(
+    rules: list[Rule], more: list[Rule]
+) -> None:
+    # one critical rule holds; without any, it would be that rule that lets supporting ones stay open
+    holds = Rule(metric="nfr", max=0.2, suites=("c",))
+    if judge(SUITES, holds, *rules).status is not Status.PASS:
+        assert judge(SUITES, holds, *rules, *more).status is not Status.PASS
+
+
+def test_a_supporting_rule_that_fails_alone_is_not_undecided_among_many() -> None:
+    suites = {"s": flips(16, 400), **{f"t{i}": flips(0, 50) for i in range(90)}}
+    critical = Rule(metric="nfr", max=0.2, suites=("s",))
+    broken = Rule(metric="nfr", max=0.02, suites=("s",), tier="supporting")
+    assert judge(suites, critical, broken).status is Status.FAIL
+    harmless = Rule(metric="nfr", max=0.9, suites=("t*",), tier="supporting")
+    many = judge(suites, critical, broken, harmless)
+    assert many.status is Status.INCONCLUSIVE
+    assert many.rules[1].status is Status.INCONCLUSIVE
+    assert not gating.is_undecided(many.rules[1])
 
 
 def test_a_rule_may_set_a_lower_limit() -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from helpers import Log, close, compare, log
+from helpers import Log, close, compare, log, scored
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muscle_gov.errors import InputError
 from muscle_gov.settings import ImportSettings
+from muscle_gov.store import open_store
 
 
 def reading(**given: Any) -> ImportSettings:
@@ -215,3 +217,52 @@ def test_each_flip_is_listed_worst_first_with_what_was_answered() -> None:
     ]
     assert (flips[0].old_answer, flips[0].new_answer) == ("old 0", "new 0")
     assert flips[0].old_output == "I say old 0"
+
+
+# --------------------------------------------------------------------------- sums beside huge scores
+
+
+def test_an_outlier_takes_no_bits_from_the_other_scores_of_its_group() -> None:
+    # what a sum of floats would still tell, the sums here tell too
+    n, outlier = 10_000, 1e13
+    before = [outlier, *(0.5 + i % 7 / 16 for i in range(1, n))]
+    after = [1.0, *(score - 0.06 for score in before[1:])]
+    result = compare(scored(before, "old"), scored(after, "new"))
+    losses = [o - n for o, n in zip(before, after, strict=True)]
+    value = result["score_delta"].value
+    assert value is not None
+    assert value == pytest.approx(-math.fsum(losses) / n, rel=1e-15)
+    # the 600 points that all others lost together, beside the outlier's
+    assert -value * n - (outlier - 1) == pytest.approx(0.06 * (n - 1), rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [1e-290, 1e-100, 1.0, 1e100])
+def test_the_size_of_scores_is_a_matter_of_units(size: float) -> None:
+    before, after = [0.7, 0.6, 0.4, 0.9] * 30, [0.6, 0.6, 0.5, 0.2] * 30
+    small = compare(scored(before, "old"), scored(after, "new"))["score_delta"]
+    scaled = [scored([s * size for s in some], name) for some, name in ((before, "old"), (after, "new"))]
+    large = compare(*scaled)["score_delta"]
+    assert None not in (small.value, large.value, small.low, large.low)
+    assert large.value == pytest.approx(small.value * size, rel=1e-8, abs=0)
+    if 1e-150 < size < 1e150:  # else the squares are no floats any more
+        assert large.low == pytest.approx(small.low * size, rel=1e-8, abs=0)
+
+
+@pytest.mark.parametrize("with_tags", [False, True])
+def test_threads_change_no_bit_of_a_sum(with_tags: bool) -> None:
+    def scores(seed: int) -> list[float]:
+        return [((i * seed) % 9973) / 9973 * 10.0 ** (i % 23 - 8) for i in range(20_000)]
+
+    def each(values: list[float]) -> Any:
+        return lambda i, _: {"score": values[i], "tags": {"t": str(i % 5)}, "cluster": f"c{i // 3}"}
+
+    sides = [
+        log("G" * 20_000, name, each=each(scores(seed))) for name, seed in (("old", 7919), ("new", 31))
+    ]
+    seen = []
+    for threads in (1, 4):
+        with open_store(":memory:") as store:
+            store.run(f"SET threads = {threads}")
+            result = compare(*sides, store=store, slices=with_tags)
+            seen.append([f.measures for f in (*result.comparison.suites, *result.comparison.slices)])
+    assert seen[0] == seen[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -624,6 +624,30 @@ def test_a_stored_policy_comes_back_with_all_of_its_parts() -> None:
         verdict = pipeline.judge_again(store, all_plugins(), saved, again, keep=False).verdict
         assert verdict == result.verdict
         assert verdict.rules[0].place == "p:1"
+
+
+def test_what_is_known_later_counts_for_no_verdict_given_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reruns = ((log("W" + "R" * 99, "old"),), ())
+    policy = Policy(Gate((LOOSE,)), (), TODAY, (entry("0"),))
+    seen = {}
+    # by its clock the verdict is given before the runs were finished, or after it
+    for when in (0, 2):
+        with empty_store() as store:
+            compare("R" * 100, "R" * 100, reruns=reruns, store=store)
+            store.run("UPDATE runs SET finished_at = ?", [datetime(2026, 6, 2)])
+            day = datetime(2026, 6, 1 + when)
+            monkeypatch.setattr("muscle_gov.store.clock.now", lambda day=day: day)
+            saved = records.find_comparison(store, None)
+            given = pipeline.judge_again(store, all_plugins(), saved, policy, keep=True).verdict
+            store.run("UPDATE verdicts SET given_at = ?", [day])
+            again, _ = pipeline.policy_of_verdict(store, saved.id)
+            monkeypatch.undo()
+            later = pipeline.judge_again(store, all_plugins(), saved, again, keep=False).verdict
+            assert given.quarantined == later.quarantined
+            seen[when] = given.quarantined[0].status
+    assert seen == {0: "not-flaky", 2: "applied"}
 
 
 def test_a_report_rests_on_what_was_known_when_the_verdict_was_given() -> None:

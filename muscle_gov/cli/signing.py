@@ -103,8 +103,9 @@ def verify(folder: Path, **given: Any) -> int:
     signature must be theirs. A signed folder of another kind, such as an adapter's, is checked by its
     signature alone.
 
-    Reports can only be rendered again by the version that wrote them, so a folder of another version does
-    not hold unless --allow-other-version is given; the last line then tells that they were not checked.
+    Reports can only be rendered again by the version that wrote them, so a folder of another version
+    does not hold unless --allow-other-version is given; the last line then tells that they were not
+    checked.
 
     Exits 0 if all holds, whatever the verdict is; the last line tells it. What fails is named, and exits
     3, since no verdict can be relied on; it never exits 1, which is a gate that failed.

@@ -45,6 +45,10 @@ def _told_by_manifest(manifest: Mapping[str, Any], made: folders.Contents) -> It
     """Every field but the digests of files, which are compared with the files, and versions of
     libraries, which may be others here."""
     told, found = ({**one, "files": _formats(one)} for one in (manifest, plain(made.manifest)))
+    formats = {*found["files"].values(), *made.not_made}
+    both = told["files"].keys() & found["files"].keys()  # which are there is looked at with the reports
+    for one in (told, found):
+        one["files"] = {path: one["files"][path] for path in both}
     was, now = told.pop("written_by"), found.pop("written_by")
     if was["muscle-gov"] == now["muscle-gov"]:
         names = sorted({*was} ^ {*now})
@@ -56,7 +60,6 @@ def _told_by_manifest(manifest: Mapping[str, Any], made: folders.Contents) -> It
     if not problems and json.dumps(told, sort_keys=True) != json.dumps(found, sort_keys=True):
         problems.append("manifest.json: has a number in another form than it is written in")
     yield from problems
-    formats = {*found["files"].values(), *made.not_made}
     for name in sorted({*told["options"]} - formats):
         yield f"manifest.json options: {shown(name)} is no format of the folder"
 

@@ -279,11 +279,12 @@ def _reports(
     if problems and others:
         problems.append(f"other versions may explain it: {again.in_words(others)}")
     elif not problems and again.is_of_another(others):
-        told = f"reports were not rendered again: {again.in_words(others)}; use that version for it"
+        told = f"reports were not rendered again: {again.in_words(others)}"
         if may_be_other:
             return Check("reports", Outcome.SKIPPED, told)
-        flag = "or give --allow-other-version to rely on the rows, the policy and the verdict alone"
-        return Check("reports", Outcome.FAILS, told, (f"reports: nobody knows what they say; {flag}",))
+        why = "reports: what they say was not checked; install the version that wrote them, or give "
+        why += "--allow-other-version to rely on the rows, the policy and the verdict alone"
+        return Check("reports", Outcome.FAILS, told, (why,))
     return _check(
         "reports",
         problems,

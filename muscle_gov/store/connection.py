@@ -135,7 +135,7 @@ def open_store(
         refuse_strange(Path(name))
     try:
         connection = duckdb.connect(
-            name, read_only=read_only and not in_memory, config=LOCKED if is_foreign else {}
+            name, read_only=read_only and not in_memory, config={**LOCKED} if is_foreign else {}
         )
     except duckdb.Error as error:
         raise StoreError(sentence_of(name, error)) from error

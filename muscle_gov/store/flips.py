@@ -231,7 +231,7 @@ _HAS_TEXT = f"""((old_run, instance_id) IN (SELECT (run_id, instance_id) FROM in
 
 
 def waived_instances(store: Store, suite: str, key: str | None, slice_: str | None) -> list[int]:
-    """Instances of a suite with this key, or in this slice by the old log, that flipped for the worse."""
+    """Instances of a suite with this key, or in this slice by the old log, that became worse."""
     condition = _HAS_KEY if key is not None else f"l.instance_id IN ({_IN_OLD_SLICE})"
     sql = f"""SELECT l.instance_id FROM listed l
         WHERE l.suite = ? AND l.kind IN ('negative', 'loss', 'wrong_to_wrong') AND {condition}"""

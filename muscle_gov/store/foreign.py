@@ -9,7 +9,7 @@ is not asked: the file says that of itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from muscle_gov.text import one_line
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-LOCKED = {
+LOCKED: Mapping[str, str] = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",

@@ -83,7 +83,8 @@ def pairs_of_slices(store: Store, suite: str, slices: Sequence[str]) -> int:
     """Pairs with a score on both sides that the old log puts into any of these slices of a suite."""
     sql = f"""SELECT count(DISTINCT p.instance_id) FROM {_PAIRS} p
         JOIN suites s USING (suite_id) JOIN side_tags t USING (suite_id, instance_id)
-        WHERE t.side = 'old' AND s.name = ? AND t.tag || '=' || t.value IN (SELECT unnest(?::VARCHAR[]))"""
+        WHERE t.side = 'old' AND s.name = ?
+            AND t.tag || '=' || t.value IN (SELECT unnest(?::VARCHAR[]))"""
     return int(store.rows(sql, [suite, list(slices)])[0][0])
 
 

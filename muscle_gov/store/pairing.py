@@ -250,9 +250,7 @@ def _crosses(cells: Sequence[str]) -> list[tuple[str, str]]:
     return [(a, b) for i, a in enumerate(cells) for b in cells[i:]]
 
 
-def _cell_sums(
-    row: tuple[Any, ...], cells: Sequence[str], shifts: Mapping[str, int] | None
-) -> CellSums:
+def _cell_sums(row: tuple[Any, ...], cells: Sequence[str], shifts: Mapping[str, int] | None) -> CellSums:
     suite_id, tag, value, n, units, *rest = row
     width = len(cells)
     counts, totals, products = rest[:width], rest[width : 2 * width], rest[2 * width :]
