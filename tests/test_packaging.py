@@ -9,8 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-from tests.conftest import CHECKOUT
+from shared_data import CHECKOUT
 
 NEEDED = (
     "muscle_gov/cli/compare.py",
