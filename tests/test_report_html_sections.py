@@ -12,6 +12,7 @@ from report_samples import (
     explanation,
     figures,
     listed_result,
+    measure,
     mended_report,
     report,
     rule_result,
@@ -155,7 +156,8 @@ def test_further_rules_that_decide_are_told_or_counted() -> None:
 
 
 def test_an_undecided_supporting_rule_is_not_what_decided() -> None:
-    first = rule_result(Status.INCONCLUSIVE, "reading", tier="supporting")
+    # beyond the limit, but its lower bound is inside
+    first = rule_result(Status.INCONCLUSIVE, "reading", tier="supporting", measure=measure(0.06))
     then = listed_result(Status.INCONCLUSIVE, measure=None, reason="maths: the list: matches nothing")
     given = report(verdict=verdict(Status.INCONCLUSIVE, rules=(first, then), reason=then.reason))
     assert sentence_of(given) == "maths: the list: matches nothing."
