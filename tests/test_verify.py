@@ -21,6 +21,7 @@ from muscle_gov.proof import folder as folders
 from muscle_gov.proof import signing, verify
 from muscle_gov.proof.signing import Signer, Trust
 from muscle_gov.store import open_store
+from muscle_gov.store.foreign import open_foreign
 
 Edit = Callable[[Path], None]
 
@@ -614,7 +615,7 @@ def test_with_a_signature_that_does_not_hold_the_store_is_not_opened(
     whole: Path, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signing.sign(there, Signer(whole / "other.pem"))
-    monkeypatch.setattr(verify, "open_store", None)  # so that opening one would break
+    monkeypatch.setattr(verify, "open_foreign", None)  # so that opening one would break
     checks = checked(there, Trust(whole / "mine.pub.pem"), there.parent / "store.duckdb")
     assert list(failed(checks)) == ["signature"]
     skipped = [check.name for check in checks if check.outcome is verify.Outcome.SKIPPED]
@@ -753,14 +754,14 @@ def test_a_view_in_the_place_of_the_migrations_reads_no_file(
     assert "4242" not in str(found)
     with (
         pytest.raises(StoreError, match="other tables"),
-        open_store(there / folders.STORE, is_foreign=True),
+        open_foreign(there / folders.STORE),
     ):
         pass
 
 
 def test_a_foreign_store_reaches_no_file_from_its_first_moment(there: Path, tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("x")
-    with open_store(there / folders.STORE, is_foreign=True) as store:
+    with open_foreign(there / folders.STORE) as store:
         assert store.rows("SELECT count(*) FROM predictions")[0][0] > 0
         for sql in (
             f"SELECT * FROM read_text('{tmp_path}/secret.txt')",

@@ -24,7 +24,8 @@ from muscle_gov.proof import manifest as manifests
 from muscle_gov.proof.differences import between, few, shown
 from muscle_gov.proof.rows import edited_rows, edited_tables, other_store
 from muscle_gov.proof.signing import SIGNATURE, Trust, check_trust, problems_of
-from muscle_gov.store import Store, copying, open_store, proofs, records
+from muscle_gov.store import Store, copying, proofs, records
+from muscle_gov.store.foreign import open_foreign
 
 
 class Outcome(StrEnum):
@@ -152,7 +153,7 @@ def _report_folder(
     try:
         if (folder / folders.STORE).is_symlink():
             raise InputError("is a link, and no file of the folder")
-        with open_store(folder / folders.STORE, is_foreign=True) as store:
+        with open_foreign(folder / folders.STORE) as store:
             yield from _from_rows(folder, store, manifest, plugins, may_be_other)
     except Exception as error:  # a hostile store or manifest may break anything; none may break out
         why = str(error) if isinstance(error, GovError) else f"{type(error).__name__}: {error}"

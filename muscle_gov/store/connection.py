@@ -7,13 +7,12 @@ open it read-only, and any number of them may.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from muscle_gov.errors import StoreError
-from muscle_gov.store.foreign import LOCKED, refuse_strange
 from muscle_gov.store.schema import migrate, pending
 
 if TYPE_CHECKING:
@@ -21,6 +20,12 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = Path("muscle-gov.duckdb")
 IN_MEMORY = ":memory:"
+LOCKED: Mapping[str, str] = {
+    "enable_external_access": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+"""With these from its very first moment, a database can reach no file but its own."""
 SETTINGS = (
     "preserve_insertion_order = false",
     # each batch is safe in the log once it is committed; folding it into the file can wait a while
@@ -116,27 +121,23 @@ def open_store(
     path: Path | str = DEFAULT_STORE,
     read_only: bool = False,
     make: bool = True,
-    is_foreign: bool = False,
+    is_locked: bool = False,
 ) -> Iterator[Store]:
     """Open the store at `path` (made if it is not there), or a passing one for `:memory:`.
 
-    `is_foreign`: whoever made the file is not trusted. It is opened read-only, may hold nothing but what
-    a new store holds, and reaches no other file from the first moment on. Raises StoreError if it is
-    locked, newer than this program, no store at all, or, for `read_only` or `make=False`, not there.
+    `is_locked`: it reaches no other file from the first moment on (`open_foreign` is for files of
+    others). Raises StoreError if another program holds it, if it is newer than this program, no store at
+    all, or, for `read_only` or `make=False`, not there.
     """
     import duckdb
 
     name = str(path)
     in_memory = name == IN_MEMORY
-    read_only = read_only or is_foreign
     if not in_memory:
         _check_place(Path(name), read_only or not make)
-    if is_foreign:
-        refuse_strange(Path(name))
+    config: dict[str, Any] = {**LOCKED} if is_locked else {}
     try:
-        connection = duckdb.connect(
-            name, read_only=read_only and not in_memory, config={**LOCKED} if is_foreign else {}
-        )
+        connection = duckdb.connect(name, read_only=read_only and not in_memory, config=config)
     except duckdb.Error as error:
         raise StoreError(sentence_of(name, error)) from error
     store = Store(connection, name)

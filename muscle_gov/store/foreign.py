@@ -9,22 +9,18 @@ is not asked: the file says that of itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from muscle_gov.errors import StoreError
+from muscle_gov.store.connection import IN_MEMORY, LOCKED, Store, open_store, sentence_of
 from muscle_gov.text import one_line
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-LOCKED: Mapping[str, str] = {
-    "enable_external_access": "false",
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-}
-"""With these from its very first moment, a database can reach no file but its own."""
 _KNOWN_AS = "checked"
 _ENTRIES = """
 SELECT 'schema' AS kind, schema_name AS name, to_json([comment, tags::VARCHAR])::VARCHAR AS made
@@ -48,6 +44,18 @@ UNION ALL SELECT 'sequence', concat(schema_name, '.', sequence_name), to_json([m
 ORDER BY ALL
 """
 _MOST = 5
+
+
+@contextmanager
+def open_foreign(path: Path) -> Iterator[Store]:
+    """Open a store whose maker is not trusted: read-only, and with no other file within its reach.
+
+    Raises StoreError as `open_store` does, and for anything in it that a new store does not hold.
+    """
+    if path.is_file() and path.stat().st_size:
+        refuse_strange(path)
+    with open_store(path, read_only=True, is_locked=True) as store:
+        yield store
 
 
 def refuse_strange(path: Path) -> None:
@@ -82,8 +90,6 @@ def entries_of(path: Path) -> dict[tuple[str, str], list[str]]:
     """(kind, name) → how it is made, of all that is in a file. Raises StoreError for no database."""
     import duckdb
 
-    from muscle_gov.store.connection import sentence_of
-
     place = str(path.absolute())
     try:
         with duckdb.connect(":memory:") as connection:
@@ -98,8 +104,6 @@ def entries_of(path: Path) -> dict[tuple[str, str], list[str]]:
 
 
 def _of_a_new_store() -> dict[tuple[str, str], list[str]]:
-    from muscle_gov.store.connection import IN_MEMORY, open_store
-
     with open_store(IN_MEMORY) as store:
         return _entries(store.connection, "memory")
 
