@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from shared_data import shared_folder
 
 settings.register_profile("muscle-gov", deadline=None, derandomize=True)
 settings.load_profile("muscle-gov")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # as a job in the background has it; programs under test would inherit that no interrupt reaches them
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
